@@ -1,0 +1,132 @@
+//! The status board: how each stage is, readable from anywhere without asking an actor.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::RwLock;
+
+use crate::prediction::{Cause, StageName};
+
+/// The state of a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StageState {
+    /// Its first instance is being built.
+    Loading,
+    /// At least one instance takes batches.
+    Ready,
+    /// Its instances fell and are being started again; jobs wait.
+    Restarting,
+    /// It fell too often; the cascade goes round it until the next attempt.
+    Down,
+    /// Shut down.
+    Stopped,
+}
+
+impl StageState {
+    /// The word used in replies and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Loading => "loading",
+            Self::Ready => "ready",
+            Self::Restarting => "restarting",
+            Self::Down => "down",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// Whether the cascade lends jobs to a stage in this state.
+    pub fn takes_jobs(self) -> bool {
+        matches!(self, Self::Loading | Self::Ready | Self::Restarting)
+    }
+}
+
+/// What the board says of a stage.
+#[derive(Clone, Debug)]
+pub struct StageStatus {
+    /// Its name.
+    pub name: StageName,
+    /// The name of its backend.
+    pub backend: String,
+    /// Its state.
+    pub state: StageState,
+    /// Since when.
+    pub since: Instant,
+    /// Instances that take batches.
+    pub instances_ready: usize,
+    /// Instances configured.
+    pub instances: usize,
+    /// Instances started so far.
+    pub epoch: u64,
+    /// Restarts so far.
+    pub restarts: u64,
+    /// What ended the last instance that fell, and its message.
+    pub last_fall: Option<(Cause, String)>,
+    /// Threads that hung and were left behind.
+    pub abandoned: usize,
+    /// How long the last successful load took.
+    pub load_time: Option<Duration>,
+}
+
+/// The status of everything.
+#[derive(Debug)]
+pub struct Board {
+    stages: Vec<RwLock<StageStatus>>,
+    supervisor_alive: AtomicBool,
+    draining: AtomicBool,
+}
+
+impl Board {
+    pub(crate) fn new(stages: Vec<StageStatus>) -> Self {
+        Self {
+            stages: stages.into_iter().map(RwLock::new).collect(),
+            supervisor_alive: AtomicBool::new(true),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// Every stage, in the order of the cascade.
+    pub fn stages(&self) -> Vec<StageStatus> {
+        self.stages.iter().map(|stage| stage.read().clone()).collect()
+    }
+
+    /// Whether some stage can answer now.
+    pub fn can_answer(&self) -> bool {
+        self.is_alive()
+            && !self.is_draining()
+            && self.stages.iter().any(|stage| stage.read().state == StageState::Ready)
+    }
+
+    /// Whether every stage is ready, or as ready as it will get without help.
+    pub fn is_settled(&self) -> bool {
+        self.stages.iter().all(|s| matches!(s.read().state, StageState::Ready | StageState::Down))
+    }
+
+    /// Whether the supervisor is alive. Once false, the process must end with 70.
+    pub fn is_alive(&self) -> bool {
+        self.supervisor_alive.load(Ordering::Acquire)
+    }
+
+    /// Whether the engine refuses new jobs because it is shutting down.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn supervisor_died(&self) {
+        self.supervisor_alive.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Changes what is said of a stage.
+    pub(crate) fn update(&self, stage: usize, change: impl FnOnce(&mut StageStatus)) {
+        if let Some(status) = self.stages.get(stage) {
+            change(&mut status.write());
+        }
+    }
+
+    pub(crate) fn state(&self, stage: usize) -> StageState {
+        self.stages.get(stage).map_or(StageState::Stopped, |status| status.read().state)
+    }
+}

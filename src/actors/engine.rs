@@ -1,0 +1,169 @@
+//! The engine: the only door into the actor system.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix::prelude::*;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use super::board::{Board, StageState, StageStatus};
+use super::instance::{Berth, StageShared};
+use super::job::{self, Gate, JobId, Request, Ticket};
+use super::latency::LatencyTable;
+use super::mailbox::Mailbox;
+use super::router::Router;
+use super::stage::{Blueprint, StagePlan};
+use super::supervisor::{Subordinate, Supervisor, SupervisorPort};
+use crate::cascade::{Exhausted, RoutingPolicy};
+use crate::clock;
+use crate::metrics;
+use crate::prediction::Rejection;
+
+/// Settings: `[engine]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EngineSpec {
+    /// Most jobs in flight; beyond it, requests are refused with 429.
+    pub max_in_flight: usize,
+    /// How often one job is lent to one stage at most.
+    pub max_lends: u8,
+}
+
+/// What the engine routes with.
+pub struct Routing {
+    /// Where jobs go.
+    pub policy: Box<dyn RoutingPolicy>,
+    /// What to answer when nobody was sure; used for the best so far.
+    pub exhausted: Exhausted,
+}
+
+/// A running cascade. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    gate: Arc<Gate>,
+    board: Arc<Board>,
+    supervisor: SupervisorPort,
+    next: Arc<AtomicU64>,
+    arbiter: ArbiterHandle,
+}
+
+impl Engine {
+    /// Starts the actors in an arbiter of their own. Must be called within an actix system; the
+    /// stages load in the background, which [`Engine::board`] shows.
+    pub fn start(spec: &EngineSpec, routing: Routing, plans: Vec<StagePlan>) -> Self {
+        let statuses = plans.iter().map(first_status).collect();
+        let board = Arc::new(Board::new(statuses));
+        let names = plans.iter().map(|plan| plan.name.as_str().into()).collect();
+        let router = Router::new(routing.policy, routing.exhausted, names, spec.max_lends);
+        let stages = plans
+            .into_iter()
+            .enumerate()
+            .map(|(index, plan)| subordinate(index, plan, spec.max_in_flight))
+            .collect();
+        let arbiter = Arbiter::new().handle();
+        let supervisor = Supervisor::spawn(router, stages, board.clone(), &arbiter);
+        let gate = Arc::new(Gate::new(spec.max_in_flight));
+        Self { gate, board, supervisor, next: Arc::default(), arbiter }
+    }
+
+    /// Accepts a request, or refuses it at once. An accepted request is answered exactly once, at
+    /// the latest at its deadline.
+    ///
+    /// # Errors
+    /// [`Rejection::Overloaded`] if too many jobs are in flight, [`Rejection::Draining`] while
+    /// shutting down, [`Rejection::Deadline`] if the deadline has passed already.
+    pub fn submit(&self, request: Request) -> Result<Ticket, Rejection> {
+        let refused = |rejection: Rejection| {
+            metrics::job_ended(rejection.as_str(), None);
+            rejection
+        };
+        if self.board.is_draining() || !self.board.is_alive() {
+            return Err(refused(Rejection::Draining));
+        }
+        if request.deadline <= clock::now() {
+            return Err(refused(Rejection::Deadline));
+        }
+        self.gate.enter().map_err(refused)?;
+        let id = JobId(self.next.fetch_add(1, Ordering::Relaxed) + 1);
+        let (job, ticket) = job::issue(id, request, self.gate.clone());
+        self.supervisor.submit(job);
+        Ok(ticket)
+    }
+
+    /// How the stages are.
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// Jobs accepted and not yet answered.
+    pub fn in_flight(&self) -> usize {
+        self.gate.in_flight()
+    }
+
+    /// Waits until every stage is ready or down. False if that took longer than `at_most`.
+    pub async fn settled(&self, at_most: Duration) -> bool {
+        self.until(at_most, || self.board.is_settled()).await
+    }
+
+    /// Refuses new jobs and waits until those in flight are answered. False if some were left
+    /// after `at_most`.
+    pub async fn drain(&self, at_most: Duration) -> bool {
+        self.board.drain();
+        self.until(at_most, || self.gate.in_flight() == 0).await
+    }
+
+    /// Stops the actors. What is still in flight is rejected as draining.
+    pub async fn stop(self) {
+        self.board.drain();
+        self.supervisor.shut_down();
+        self.until(Duration::from_secs(1), || self.gate.in_flight() == 0).await;
+        self.arbiter.stop();
+    }
+
+    async fn until(&self, at_most: Duration, done: impl Fn() -> bool) -> bool {
+        let end = clock::now() + at_most;
+        while !done() {
+            if clock::now() >= end {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        true
+    }
+}
+
+fn first_status(plan: &StagePlan) -> StageStatus {
+    metrics::stage_born(&plan.name);
+    StageStatus {
+        name: plan.name.as_str().into(),
+        backend: plan.spec.backend.clone(),
+        state: StageState::Loading,
+        since: clock::now(),
+        instances_ready: 0,
+        instances: plan.spec.instances,
+        epoch: 0,
+        restarts: 0,
+        last_fall: None,
+        abandoned: 0,
+        load_time: None,
+    }
+}
+
+fn subordinate(index: usize, plan: StagePlan, capacity: usize) -> Subordinate {
+    let max_batch = plan.spec.batching.max_batch;
+    let shared = Arc::new(StageShared {
+        index,
+        name: plan.name.as_str().into(),
+        mailbox: Mailbox::new(capacity, plan.batching),
+        latency: Mutex::new(LatencyTable::new(max_batch)),
+        max_batch,
+        limit: AtomicUsize::new(max_batch),
+        progress: AtomicU64::new(0),
+        epochs: AtomicU64::new(0),
+        berths: (0..plan.spec.instances).map(|_| Berth::default()).collect(),
+    });
+    let blueprint = Blueprint { spec: plan.spec, factory: plan.factory, context: plan.context };
+    Subordinate { blueprint, shared, address: None }
+}

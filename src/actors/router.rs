@@ -1,0 +1,303 @@
+//! The supervisor's mind: what happens to each job, as a pure state machine.
+//!
+//! ```text
+//! Arrived ──▶ [policy] ──Ask──▶ lent to a stage ──Answered / Failed──▶ [policy] ──▶ …
+//!                 └──Answer / GiveUp──▶ out
+//! ```
+//!
+//! `on(event, stages, now)` returns effects; the supervisor carries them out. There is no clock,
+//! no channel and no image here, so a property test can play it any stream of events.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use super::job::JobId;
+use crate::cascade::{
+    Exhausted, GiveUp, InputKind, JobView, RoutingPolicy, StageIndex, StageView, Step, best_so_far,
+};
+use crate::prediction::{Cause, Hop, HopOutcome, Prediction, Rejection, StageName, Verdict};
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A job was accepted.
+    Arrived {
+        /// Which.
+        job: JobId,
+        /// What it carries.
+        kind: InputKind,
+        /// When its answer must be there.
+        deadline: Instant,
+    },
+    /// A stage finished a batch.
+    Answered {
+        /// Which stage.
+        stage: StageIndex,
+        /// What it said of each job aboard.
+        predictions: Vec<(JobId, Prediction)>,
+    },
+    /// A batch came back without predictions, or its instance fell.
+    Failed {
+        /// Which stage.
+        stage: StageIndex,
+        /// Why.
+        cause: Cause,
+        /// The jobs that were aboard.
+        jobs: Vec<JobId>,
+    },
+    /// A job was answered elsewhere (its deadline struck) or its caller left.
+    Closed {
+        /// Which.
+        job: JobId,
+    },
+}
+
+/// What to do about it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Put the job into a stage's mailbox.
+    Lend {
+        /// Which job.
+        job: JobId,
+        /// Which stage.
+        stage: StageIndex,
+        /// Without batch-mates.
+        alone: bool,
+        /// The stage that answered before, if this is an escalation.
+        from: Option<StageIndex>,
+        /// What to answer should the deadline strike meanwhile.
+        best: Option<Verdict>,
+    },
+    /// Answer the job.
+    Answer {
+        /// Which job.
+        job: JobId,
+        /// With what.
+        verdict: Verdict,
+    },
+    /// Tell the caller that there is no answer.
+    Reject {
+        /// Which job.
+        job: JobId,
+        /// Why.
+        rejection: Rejection,
+    },
+}
+
+/// Where a job has been.
+#[derive(Clone, Debug)]
+struct Walk {
+    kind: InputKind,
+    deadline: Instant,
+    hops: Vec<(StageIndex, Hop)>,
+    lends: Vec<u8>,
+    closed: Vec<bool>,
+    suspect: bool,
+    at: Option<(StageIndex, Instant)>,
+}
+
+/// The state machine.
+pub struct Router {
+    policy: Box<dyn RoutingPolicy>,
+    exhausted: Exhausted,
+    stages: Vec<StageName>,
+    max_lends: u8,
+    jobs: HashMap<JobId, Walk>,
+}
+
+impl Router {
+    /// A router over these stages, in the order of the cascade.
+    pub fn new(
+        policy: Box<dyn RoutingPolicy>,
+        exhausted: Exhausted,
+        stages: Vec<StageName>,
+        max_lends: u8,
+    ) -> Self {
+        Self { policy, exhausted, stages, max_lends, jobs: HashMap::new() }
+    }
+
+    /// Jobs that are on their way.
+    pub fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Whether no job is on its way.
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    /// The jobs that are with this stage.
+    pub fn lent_to(&self, stage: StageIndex) -> Vec<JobId> {
+        let there = |walk: &Walk| walk.at.is_some_and(|(at, _)| at == stage);
+        self.jobs.iter().filter(|(_, walk)| there(walk)).map(|(job, _)| *job).collect()
+    }
+
+    /// Decides. `stages` tells how each stage is at this moment.
+    pub fn on(&mut self, event: Event, stages: &[StageView], now: Instant) -> Vec<Effect> {
+        match event {
+            Event::Arrived { job, kind, deadline } => {
+                let n = self.stages.len();
+                let walk = Walk {
+                    kind,
+                    deadline,
+                    hops: Vec::new(),
+                    lends: vec![0; n],
+                    closed: vec![false; n],
+                    suspect: false,
+                    at: None,
+                };
+                self.jobs.insert(job, walk);
+                self.advance(job, stages, now).into_iter().collect()
+            }
+            Event::Answered { stage, predictions } => {
+                let size = predictions.len();
+                let mut effects = Vec::with_capacity(size);
+                for (job, prediction) in predictions {
+                    if self.record(job, stage, HopOutcome::Predicted(prediction), (size, now)) {
+                        effects.extend(self.advance(job, stages, now));
+                    }
+                }
+                effects
+            }
+            Event::Failed { stage, cause, jobs } => {
+                let size = jobs.len();
+                let mut effects = Vec::with_capacity(size);
+                for job in jobs {
+                    if self.record(job, stage, HopOutcome::Failed(cause), (size, now)) {
+                        effects.extend(self.advance(job, stages, now));
+                    }
+                }
+                effects
+            }
+            Event::Closed { job } => {
+                self.jobs.remove(&job);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Notes what came of lending `job` to `stage`. False if the job is not there (any more): an
+    /// answer from an instance that had been given up.
+    fn record(
+        &mut self,
+        job: JobId,
+        stage: StageIndex,
+        outcome: HopOutcome,
+        (batch_size, now): (usize, Instant),
+    ) -> bool {
+        let Some(walk) = self.jobs.get_mut(&job) else { return false };
+        let Some((_, since)) = walk.at.take_if(|(at, _)| *at == stage) else { return false };
+        match &outcome {
+            HopOutcome::Predicted(_) => {
+                walk.closed[stage] = true;
+                walk.suspect = false;
+            }
+            HopOutcome::Failed(cause) => {
+                let culprit = batch_size == 1 && is_fault_of_batch(*cause);
+                walk.closed[stage] = culprit || walk.lends[stage] >= self.max_lends;
+                walk.suspect = is_felling(*cause) && !walk.closed[stage];
+            }
+        }
+        let latency = now.saturating_duration_since(since);
+        let name = self.stages[stage].clone();
+        walk.hops.push((stage, Hop { stage: name, outcome, latency, batch_size }));
+        true
+    }
+
+    /// Asks the policy for a job's next step.
+    fn advance(&mut self, job: JobId, stages: &[StageView], now: Instant) -> Option<Effect> {
+        let walk = self.jobs.get_mut(&job)?;
+        let view = JobView {
+            kind: walk.kind,
+            hops: &walk.hops,
+            closed: &walk.closed,
+            remaining: walk.deadline.saturating_duration_since(now),
+        };
+        match self.policy.next(&view, stages) {
+            Step::Ask(stage) if !walk.closed.get(stage).copied().unwrap_or(true) => {
+                let best = best_so_far(&view, self.exhausted).map(|(by, probability)| Verdict {
+                    probability,
+                    stage: self.stages[by].clone(),
+                    degraded: None,
+                    trace: trace(&walk.hops),
+                });
+                let from = walk
+                    .hops
+                    .last()
+                    .filter(|(_, hop)| matches!(hop.outcome, HopOutcome::Predicted(_)))
+                    .map(|(before, _)| *before);
+                walk.lends[stage] += 1;
+                walk.at = Some((stage, now));
+                Some(Effect::Lend { job, stage, alone: walk.suspect, from, best })
+            }
+            Step::Ask(stage) => {
+                // A policy that asks a closed stage would go round for ever.
+                let detail =
+                    format!("the routing policy asked stage {stage} of a job closed to it");
+                self.jobs.remove(&job);
+                Some(Effect::Reject { job, rejection: Rejection::Internal(detail) })
+            }
+            Step::Answer { probability, stage, degraded } => {
+                let trace = trace(&walk.hops);
+                let stage = self.stages[stage].clone();
+                self.jobs.remove(&job);
+                let verdict = Verdict { probability, stage, degraded, trace };
+                Some(Effect::Answer { job, verdict })
+            }
+            Step::GiveUp(GiveUp::Deadline) => {
+                self.jobs.remove(&job);
+                Some(Effect::Reject { job, rejection: Rejection::Deadline })
+            }
+            Step::GiveUp(GiveUp::NoStage) => {
+                let detail = self.explain(job, stages);
+                self.jobs.remove(&job);
+                Some(Effect::Reject { job, rejection: Rejection::Unavailable { detail } })
+            }
+        }
+    }
+
+    /// Why no stage could answer, for people.
+    fn explain(&self, job: JobId, stages: &[StageView]) -> String {
+        let hops = self.jobs.get(&job).map(|walk| walk.hops.as_slice()).unwrap_or_default();
+        let told: Vec<_> = self
+            .stages
+            .iter()
+            .zip(stages)
+            .enumerate()
+            .map(|(index, (name, view))| {
+                let said = hops
+                    .iter()
+                    .rev()
+                    .find(|(stage, _)| *stage == index)
+                    .map(|(_, hop)| &hop.outcome);
+                match said {
+                    Some(HopOutcome::Failed(cause)) => {
+                        format!("{name} failed on this image ({cause})")
+                    }
+                    Some(HopOutcome::Predicted(_)) => format!("{name} abstained"),
+                    None if view.available => format!("{name} was not asked"),
+                    None => format!("{name} is down"),
+                }
+            })
+            .collect();
+        told.join(", ")
+    }
+}
+
+/// Whether this cause ends an instance and may be the doing of one image aboard.
+fn is_felling(cause: Cause) -> bool {
+    matches!(cause, Cause::Panic | Cause::Broken | Cause::WrongCount | Cause::Hang)
+}
+
+/// Whether a batch of one that ends so convicts its only image.
+fn is_fault_of_batch(cause: Cause) -> bool {
+    is_felling(cause) || cause == Cause::TooBig
+}
+
+fn trace(hops: &[(StageIndex, Hop)]) -> Vec<Hop> {
+    hops.iter().map(|(_, hop)| hop.clone()).collect()
+}
+
+#[cfg(test)]
+#[path = "router_tests.rs"]
+mod tests;

@@ -1,0 +1,292 @@
+//! The supervisor's actor: a thin shell around the [`Router`].
+//!
+//! It turns messages into events, carries out the router's effects, and starts a stage's actor
+//! again should one die. It decides nothing. If it dies itself, the board says so, what is in
+//! flight is answered with the best so far, and the process must end with 70.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use super::board::{Board, StageState};
+use super::instance::{StageShared, ids};
+use super::job::{Job, JobId};
+use super::router::{Effect, Event, Router};
+use super::stage::{Blueprint, Stage, Stop};
+use crate::cascade::{StageIndex, StageView};
+use crate::clock;
+use crate::metrics;
+use crate::prediction::{Cause, Prediction, Rejection};
+
+/// How often jobs that ended elsewhere are forgotten.
+const SWEEP: Duration = Duration::from_millis(50);
+
+/// What stages and instances tell the supervisor.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) enum Report {
+    /// A batch ended in predictions.
+    Answered { stage: StageIndex, predictions: Vec<(JobId, Prediction)> },
+    /// A batch did not, or jobs were given back.
+    Failed { stage: StageIndex, cause: Cause, jobs: Vec<JobId> },
+    /// A stage's actor died.
+    StageDied { stage: StageIndex },
+}
+
+/// A new job.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Submit(pub(crate) Arc<Job>);
+
+/// Stops every stage.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Shutdown;
+
+/// The way to the supervisor; counts the messages under way.
+#[derive(Clone)]
+pub(crate) struct SupervisorPort {
+    address: Addr<Supervisor>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl SupervisorPort {
+    pub(crate) fn report(&self, report: Report) {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        self.address.do_send(report);
+    }
+
+    /// The gate bounds how many of these can be under way.
+    pub(crate) fn submit(&self, job: Arc<Job>) {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        self.address.do_send(Submit(job));
+    }
+
+    pub(crate) fn shut_down(&self) {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        self.address.do_send(Shutdown);
+    }
+}
+
+/// The actor.
+pub(crate) struct Supervisor {
+    router: Router,
+    jobs: HashMap<JobId, Arc<Job>>,
+    stages: Vec<Subordinate>,
+    board: Arc<Board>,
+    waiting: Arc<AtomicUsize>,
+    ending: bool,
+}
+
+/// A stage under the supervisor's care.
+pub(crate) struct Subordinate {
+    pub(crate) blueprint: Blueprint,
+    pub(crate) shared: Arc<StageShared>,
+    pub(crate) address: Option<Addr<Stage>>,
+}
+
+impl Supervisor {
+    /// Starts the supervisor and its stages in an arbiter of their own.
+    pub(crate) fn spawn(
+        router: Router,
+        stages: Vec<Subordinate>,
+        board: Arc<Board>,
+        arbiter: &ArbiterHandle,
+    ) -> SupervisorPort {
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let counter = waiting.clone();
+        let address = Self::start_in_arbiter(arbiter, move |_| Self {
+            router,
+            jobs: HashMap::new(),
+            stages,
+            board,
+            waiting,
+            ending: false,
+        });
+        SupervisorPort { address, waiting: counter }
+    }
+
+    fn start_stage(&mut self, index: StageIndex, port: SupervisorPort) {
+        let Some(stage) = self.stages.get_mut(index) else { return };
+        let (blueprint, shared) = (stage.blueprint.clone(), stage.shared.clone());
+        let actor = Stage::new(blueprint, shared, self.board.clone(), port);
+        stage.address = Some(actor.start());
+    }
+
+    fn port(&self, ctx: &Context<Self>) -> SupervisorPort {
+        SupervisorPort { address: ctx.address(), waiting: self.waiting.clone() }
+    }
+
+    /// How each stage is at this moment.
+    fn views(&self) -> Vec<StageView> {
+        let statuses = self.board.stages();
+        let view = |(stage, status): (&Subordinate, &super::board::StageStatus)| {
+            let mut predicted = stage.shared.predicted(status.instances_ready);
+            if status.state != StageState::Ready {
+                predicted += status.load_time.unwrap_or_default();
+            }
+            StageView { available: status.state.takes_jobs(), predicted }
+        };
+        self.stages.iter().zip(&statuses).map(view).collect()
+    }
+
+    /// Feeds the router and carries out what it says.
+    fn on(&mut self, event: Event) {
+        let views = self.views();
+        let effects = self.router.on(event, &views, clock::now());
+        for effect in effects {
+            self.carry_out(effect);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Lend { job, stage, alone, from, best } => {
+                let Some(lent) = self.jobs.get(&job) else { return };
+                if let Some(best) = best {
+                    lent.slot.improve(best);
+                }
+                if let Some(from) = from {
+                    metrics::escalation(&self.stages[from].shared.name);
+                }
+                let shared = &self.stages[stage].shared;
+                if shared.mailbox.push(lent.clone(), alone, clock::now()).is_err() {
+                    // The gate admits no more jobs than a mailbox holds.
+                    let detail = format!("the mailbox of {} overflowed", shared.name);
+                    let rejection = Rejection::Internal(detail);
+                    self.on(Event::Closed { job });
+                    self.carry_out(Effect::Reject { job, rejection });
+                }
+            }
+            Effect::Answer { job, verdict } => {
+                let Some(done) = self.jobs.remove(&job) else { return };
+                let stage = verdict.stage.clone();
+                if done.slot.answer(Ok(verdict)) {
+                    metrics::exit(&stage);
+                }
+            }
+            Effect::Reject { job, rejection } => {
+                if let Some(done) = self.jobs.remove(&job) {
+                    done.slot.answer(Err(rejection));
+                }
+            }
+        }
+    }
+
+    /// Forgets jobs whose deadline struck or whose caller left.
+    fn sweep(&mut self) {
+        let closed: Vec<_> =
+            self.jobs.values().filter(|j| j.slot.is_closed()).map(|j| j.id).collect();
+        for job in closed {
+            self.jobs.remove(&job);
+            self.on(Event::Closed { job });
+        }
+    }
+
+    fn stage_died(&mut self, index: StageIndex, port: SupervisorPort) {
+        tracing::error!(stage = %self.stages[index].shared.name, "the stage's actor died");
+        let shared = self.stages[index].shared.clone();
+        metrics::restart(&shared.name, Cause::Actor);
+        let mut jobs: Vec<_> = shared.mailbox.drain().into_iter().map(|e| e.job).collect();
+        for berth in &shared.berths {
+            let epoch = shared.epochs.fetch_add(1, Ordering::AcqRel) + 1;
+            jobs.extend(berth.assign(epoch).into_iter().flat_map(|aboard| aboard.jobs));
+        }
+        shared.mailbox.wake_all();
+        self.start_stage(index, port);
+        let jobs = ids(&jobs);
+        self.on(Event::Failed { stage: index, cause: Cause::Actor, jobs });
+        // What the dead actor had been told and not passed on.
+        let stranded = self.router.lent_to(index);
+        let queued: Vec<_> = shared.mailbox.ids();
+        let jobs = stranded.into_iter().filter(|job| !queued.contains(job)).collect();
+        self.on(Event::Failed { stage: index, cause: Cause::Actor, jobs });
+    }
+
+    fn timed(&mut self, work: impl FnOnce(&mut Self)) {
+        let begun = clock::now();
+        let waiting = self.waiting.fetch_sub(1, Ordering::AcqRel) - 1;
+        work(self);
+        let took = clock::now().saturating_duration_since(begun);
+        metrics::actor_event("supervisor", took, waiting);
+    }
+}
+
+impl Actor for Supervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        for index in 0..self.stages.len() {
+            let port = self.port(ctx);
+            self.start_stage(index, port);
+        }
+        ctx.run_interval(SWEEP, |supervisor, _| supervisor.sweep());
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        if !self.ending {
+            self.board.supervisor_died();
+        }
+    }
+}
+
+impl Handler<Submit> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Submit(job): Submit, _: &mut Context<Self>) {
+        self.timed(|supervisor| {
+            if job.slot.is_closed() {
+                return;
+            }
+            let arrived = Event::Arrived {
+                job: job.id,
+                kind: job.request.input.kind(),
+                deadline: job.request.deadline,
+            };
+            supervisor.jobs.insert(job.id, job);
+            supervisor.on(arrived);
+        });
+    }
+}
+
+impl Handler<Report> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, report: Report, ctx: &mut Context<Self>) {
+        let port = self.port(ctx);
+        self.timed(|supervisor| match report {
+            Report::Answered { stage, predictions } => {
+                supervisor.on(Event::Answered { stage, predictions });
+            }
+            Report::Failed { stage, cause, jobs } => {
+                supervisor.on(Event::Failed { stage, cause, jobs });
+            }
+            Report::StageDied { stage } if !supervisor.ending => {
+                supervisor.stage_died(stage, port);
+            }
+            Report::StageDied { .. } => {}
+        });
+    }
+}
+
+impl Handler<Shutdown> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: Shutdown, ctx: &mut Context<Self>) {
+        self.ending = true;
+        for stage in &self.stages {
+            if let Some(address) = &stage.address {
+                address.do_send(Stop);
+            }
+        }
+        for (_, job) in self.jobs.drain() {
+            job.slot.answer(Err(Rejection::Draining));
+        }
+        ctx.stop();
+    }
+}

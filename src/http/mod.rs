@@ -1,0 +1,34 @@
+//! HTTP: knows only the engine and its board.
+
+use serde::{Deserialize, Serialize};
+
+/// Settings of the private port: `[http]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpSpec {
+    /// Address to listen on.
+    pub host: String,
+    /// Port to listen on; 0 picks a free one.
+    pub port: u16,
+    /// Threads that read requests and write replies; 0 means one per core.
+    pub workers: usize,
+    /// Largest request body, in bytes.
+    pub max_body_bytes: usize,
+    /// Bytes of request bodies held at the same time, all requests together.
+    pub body_budget_bytes: usize,
+    /// Most connections at the same time.
+    pub max_connections: usize,
+    /// A client must have sent its whole request within this, in milliseconds.
+    pub read_timeout_ms: u64,
+    /// Idle connections are kept this long, in seconds.
+    pub keep_alive_s: u64,
+    /// Deadline of a request that names none, in milliseconds.
+    pub default_deadline_ms: u64,
+    /// Longest deadline that a request may ask for, in milliseconds.
+    pub max_deadline_ms: u64,
+    /// Taken off every deadline, so that the answer is there and not merely on its way, in
+    /// milliseconds.
+    pub deadline_margin_ms: u64,
+    /// On SIGTERM, requests in flight get this long, in seconds.
+    pub drain_s: u64,
+}
