@@ -28,7 +28,7 @@ const RECOVER_AFTER: usize = 16;
 pub(crate) struct StageShared {
     pub(crate) index: usize,
     pub(crate) name: StageName,
-    pub(crate) mailbox: Mailbox,
+    pub(crate) mailbox: Mailbox<Arc<Job>>,
     pub(crate) latency: Mutex<LatencyTable>,
     pub(crate) max_batch: usize,
     /// Largest batch at present.
@@ -261,7 +261,7 @@ impl Instance {
         }
     }
 
-    fn note_taken(&self, batch: &Batch) {
+    fn note_taken(&self, batch: &Batch<Arc<Job>>) {
         let (name, now) = (&self.shared.name, clock::now());
         metrics::queue_depth(name, batch.left);
         for entry in &batch.entries {

@@ -6,54 +6,72 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 use super::batching::{BatchingRule, Decision, QueueView};
-use super::job::{Job, JobId, Priority};
+use super::job::{JobId, Priority};
 use super::latency::LatencyTable;
 use crate::clock;
 
 /// Of every so many jobs taken while validators or normal requests wait, one is a bulk job.
 const BULK_EVERY: usize = 20;
 
+/// What the mailbox must know of a job.
+pub trait Queued {
+    /// Its number.
+    fn id(&self) -> JobId;
+    /// Who is served first.
+    fn priority(&self) -> Priority;
+    /// When its answer must be there.
+    fn deadline(&self) -> Instant;
+    /// Whether nobody waits for it any more.
+    fn is_closed(&self) -> bool;
+}
+
 /// A job in the mailbox.
 #[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) job: Arc<Job>,
-    /// Must be computed without batch-mates.
-    pub(crate) alone: bool,
-    pub(crate) entered: Instant,
+pub struct Entry<J> {
+    /// The job.
+    pub job: J,
+    /// Whether it must be computed without batch-mates.
+    pub alone: bool,
+    /// When it was put in.
+    pub entered: Instant,
 }
 
 /// Jobs that were dropped when a batch was formed.
-#[derive(Debug, Default)]
-pub(crate) struct Dropped {
-    pub(crate) client_gone: usize,
-    pub(crate) late: usize,
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Dropped {
+    /// Their callers had left.
+    pub client_gone: usize,
+    /// Their deadlines had passed.
+    pub late: usize,
 }
 
 /// A formed batch.
 #[derive(Debug)]
-pub(crate) struct Batch {
-    pub(crate) entries: Vec<Entry>,
-    pub(crate) dropped: Dropped,
-    pub(crate) left: usize,
+pub struct Batch<J> {
+    /// The jobs, in order of service.
+    pub entries: Vec<Entry<J>>,
+    /// What was dropped on the way.
+    pub dropped: Dropped,
+    /// How many jobs are left in the mailbox.
+    pub left: usize,
 }
 
-/// The mailbox was full; the job comes back.
-#[derive(Debug)]
-pub(crate) struct Full;
+/// The mailbox is full of jobs that somebody waits for.
+#[derive(Clone, Copy, Debug)]
+pub struct Full;
 
 /// Order of service: suspects first, then by deadline; the number makes keys unique.
 type Key = (Reverse<bool>, Priority, Instant, JobId);
 
-#[derive(Debug, Default)]
-struct Queue {
-    urgent: BTreeMap<Key, Entry>,
-    bulk: BTreeMap<Key, Entry>,
+#[derive(Debug)]
+struct Queue<J> {
+    urgent: BTreeMap<Key, Entry<J>>,
+    bulk: BTreeMap<Key, Entry<J>>,
     since_bulk: usize,
     newest: Option<Instant>,
     gap_s: Option<f64>,
@@ -61,23 +79,36 @@ struct Queue {
 }
 
 /// The queue between the supervisor and a stage's instances.
-pub(crate) struct Mailbox {
-    queue: Mutex<Queue>,
+pub struct Mailbox<J> {
+    queue: Mutex<Queue<J>>,
     arrival: Condvar,
     capacity: usize,
     rule: Box<dyn BatchingRule>,
 }
 
-impl Mailbox {
-    pub(crate) fn new(capacity: usize, rule: Box<dyn BatchingRule>) -> Self {
-        Self { queue: Mutex::default(), arrival: Condvar::new(), capacity, rule }
+impl<J: Queued> Mailbox<J> {
+    /// An empty mailbox for at most `capacity` jobs.
+    pub fn new(capacity: usize, rule: Box<dyn BatchingRule>) -> Self {
+        let queue = Queue {
+            urgent: BTreeMap::new(),
+            bulk: BTreeMap::new(),
+            since_bulk: 0,
+            newest: None,
+            gap_s: None,
+            closed: false,
+        };
+        Self { queue: Mutex::new(queue), arrival: Condvar::new(), capacity, rule }
     }
 
-    /// Puts a job in. When the mailbox is full, the dead are cleared out first.
-    pub(crate) fn push(&self, job: Arc<Job>, alone: bool, now: Instant) -> Result<usize, Full> {
+    /// Puts a job in and says how many are there now. When the mailbox is full, the dead are cleared
+    /// out first.
+    ///
+    /// # Errors
+    /// [`Full`] if that does not help.
+    pub fn push(&self, job: J, alone: bool, now: Instant) -> Result<usize, Full> {
         let mut queue = self.queue.lock();
         if queue.len() >= self.capacity {
-            queue.retain(|entry| !entry.job.slot.is_closed());
+            queue.retain(|entry| !entry.job.is_closed());
         }
         if queue.len() >= self.capacity {
             return Err(Full);
@@ -91,12 +122,12 @@ impl Mailbox {
 
     /// Waits until the rule forms a batch of at most `limit` jobs. `None` once the mailbox is
     /// closed, or when `stop` says so.
-    pub(crate) fn take(
+    pub fn take(
         &self,
         limit: usize,
         latency: &Mutex<LatencyTable>,
         stop: &dyn Fn() -> bool,
-    ) -> Option<Batch> {
+    ) -> Option<Batch<J>> {
         let mut queue = self.queue.lock();
         let mut dropped = Dropped::default();
         loop {
@@ -125,14 +156,14 @@ impl Mailbox {
     }
 
     /// Wakes every waiting instance so that it looks at its `stop` again.
-    pub(crate) fn wake_all(&self) {
+    pub fn wake_all(&self) {
         // Taking the lock orders this after the check of any instance about to wait.
         drop(self.queue.lock());
         self.arrival.notify_all();
     }
 
     /// No instance gets another batch; what is queued comes back.
-    pub(crate) fn close(&self) -> Vec<Entry> {
+    pub fn close(&self) -> Vec<Entry<J>> {
         let mut queue = self.queue.lock();
         queue.closed = true;
         let rest = queue.drain();
@@ -142,49 +173,55 @@ impl Mailbox {
     }
 
     /// Takes everything that is queued; the mailbox stays open.
-    pub(crate) fn drain(&self) -> Vec<Entry> {
+    pub fn drain(&self) -> Vec<Entry<J>> {
         self.queue.lock().drain()
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// Jobs waiting.
+    pub fn len(&self) -> usize {
         self.queue.lock().len()
     }
 
+    /// Whether no job waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The jobs that are queued.
-    pub(crate) fn ids(&self) -> Vec<JobId> {
+    pub fn ids(&self) -> Vec<JobId> {
         let queue = self.queue.lock();
-        queue.urgent.values().chain(queue.bulk.values()).map(|entry| entry.job.id).collect()
+        queue.urgent.values().chain(queue.bulk.values()).map(|entry| entry.job.id()).collect()
     }
 }
 
-impl Queue {
+impl<J: Queued> Queue<J> {
     fn len(&self) -> usize {
         self.urgent.len() + self.bulk.len()
     }
 
-    fn arrive(&mut self, entry: Entry, now: Instant) {
+    fn arrive(&mut self, entry: Entry<J>, now: Instant) {
         if let Some(newest) = self.newest.replace(now) {
             let gap = now.saturating_duration_since(newest).as_secs_f64().min(1.0);
             self.gap_s = Some(self.gap_s.map_or(gap, |mean| mean + (gap - mean) / 8.0));
         }
-        let request = &entry.job.request;
-        let key = (Reverse(entry.alone), request.priority, request.deadline, entry.job.id);
-        let bulk = request.priority == Priority::Bulk && !entry.alone;
+        let (job, priority) = (&entry.job, entry.job.priority());
+        let key = (Reverse(entry.alone), priority, job.deadline(), job.id());
+        let bulk = priority == Priority::Bulk && !entry.alone;
         if bulk { &mut self.bulk } else { &mut self.urgent }.insert(key, entry);
     }
 
-    fn retain(&mut self, mut keep: impl FnMut(&Entry) -> bool) {
+    fn retain(&mut self, mut keep: impl FnMut(&Entry<J>) -> bool) {
         self.urgent.retain(|_, entry| keep(entry));
         self.bulk.retain(|_, entry| keep(entry));
     }
 
     fn drop_dead(&mut self, now: Instant, dropped: &mut Dropped) {
         self.retain(|entry| {
-            if entry.job.slot.is_closed() {
+            if entry.job.is_closed() {
                 dropped.client_gone += 1;
                 return false;
             }
-            let late = entry.job.request.deadline <= now;
+            let late = entry.job.deadline() <= now;
             dropped.late += usize::from(late);
             !late
         });
@@ -205,7 +242,7 @@ impl Queue {
             len: self.len(),
             oldest: entries().map(|e| e.entered).min()?,
             newest: self.newest?,
-            tightest: entries().take(limit).map(|e| e.job.request.deadline).min()?,
+            tightest: entries().take(limit).map(|e| e.job.deadline()).min()?,
             gap: self.gap_s.map(Duration::from_secs_f64),
             limit,
             latency,
@@ -214,7 +251,7 @@ impl Queue {
     }
 
     /// Takes up to `n` jobs in order of service; a suspect comes alone.
-    fn pop(&mut self, n: usize) -> Vec<Entry> {
+    fn pop(&mut self, n: usize) -> Vec<Entry<J>> {
         let mut batch = Vec::with_capacity(n);
         while batch.len() < n {
             let Some(entry) = self.pop_one() else { break };
@@ -227,7 +264,7 @@ impl Queue {
         batch
     }
 
-    fn pop_one(&mut self) -> Option<Entry> {
+    fn pop_one(&mut self) -> Option<Entry<J>> {
         let turn_of_bulk = self.since_bulk + 1 >= BULK_EVERY && !self.bulk.is_empty();
         let urgent_first = self.urgent.first_key_value().is_some_and(|(_, e)| e.alone);
         if (turn_of_bulk || self.urgent.is_empty()) && !urgent_first {
@@ -238,7 +275,7 @@ impl Queue {
         self.urgent.pop_first().map(|(_, entry)| entry)
     }
 
-    fn drain(&mut self) -> Vec<Entry> {
+    fn drain(&mut self) -> Vec<Entry<J>> {
         let urgent = std::mem::take(&mut self.urgent);
         let bulk = std::mem::take(&mut self.bulk);
         urgent.into_values().chain(bulk.into_values()).collect()
@@ -248,22 +285,24 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::super::batching::Immediate;
-    use super::super::job::{Ticket, tests::job};
+    use std::sync::Arc;
+
+    use super::super::job::{Job, Ticket, tests::job};
     use super::*;
 
     const FAR: Duration = Duration::from_secs(9);
 
-    fn mailbox(capacity: usize) -> Mailbox {
+    fn mailbox(capacity: usize) -> Mailbox<Arc<Job>> {
         Mailbox::new(capacity, Box::new(Immediate))
     }
 
-    fn take(mailbox: &Mailbox, limit: usize) -> Vec<u64> {
+    fn take(mailbox: &Mailbox<Arc<Job>>, limit: usize) -> Vec<u64> {
         let latency = Mutex::new(LatencyTable::new(32));
         let batch = mailbox.take(limit, &latency, &|| false).unwrap();
         batch.entries.iter().map(|e| e.job.id.0).collect()
     }
 
-    fn put(mailbox: &Mailbox, id: u64, deadline: Duration, priority: Priority) -> Ticket {
+    fn put(mailbox: &Mailbox<Arc<Job>>, id: u64, deadline: Duration, priority: Priority) -> Ticket {
         let now = clock::now();
         let (job, ticket) = job(id, now + deadline, priority);
         mailbox.push(job, false, now).unwrap();

@@ -21,7 +21,7 @@ mod engine;
 mod instance;
 mod job;
 pub mod latency;
-mod mailbox;
+pub mod mailbox;
 pub mod restart;
 pub mod router;
 mod stage;
