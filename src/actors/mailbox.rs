@@ -138,7 +138,9 @@ impl<J: Queued> Mailbox<J> {
             }
             let now = clock::now();
             queue.drop_dead(now, &mut dropped);
-            match queue.decide(&*self.rule, limit, &latency.lock(), now) {
+            // A statement of its own: the table's lock must not be held while waiting.
+            let decision = queue.decide(&*self.rule, limit, &latency.lock(), now);
+            match decision {
                 Some(Decision::Take(n)) => {
                     let entries = queue.pop(n.min(limit));
                     let left = queue.len();

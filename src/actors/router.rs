@@ -17,6 +17,10 @@ use crate::cascade::{
 };
 use crate::prediction::{Cause, Hop, HopOutcome, Prediction, Rejection, StageName, Verdict};
 
+/// A job that was aboard so many instances of a stage when they fell, the last time alone, is not
+/// lent to that stage again: one poison image costs at most so many restarts.
+const MAX_FELLED: u8 = 2;
+
 /// What happened.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -91,6 +95,7 @@ struct Walk {
     deadline: Instant,
     hops: Vec<(StageIndex, Hop)>,
     lends: Vec<u8>,
+    felled: Vec<u8>,
     closed: Vec<bool>,
     suspect: bool,
     at: Option<(StageIndex, Instant)>,
@@ -142,6 +147,7 @@ impl Router {
                     deadline,
                     hops: Vec::new(),
                     lends: vec![0; n],
+                    felled: vec![0; n],
                     closed: vec![false; n],
                     suspect: false,
                     at: None,
@@ -190,12 +196,13 @@ impl Router {
         match &outcome {
             HopOutcome::Predicted(_) => {
                 walk.closed[stage] = true;
-                walk.suspect = false;
             }
             HopOutcome::Failed(cause) => {
-                let culprit = batch_size == 1 && is_fault_of_batch(*cause);
-                walk.closed[stage] = culprit || walk.lends[stage] >= self.max_lends;
-                walk.suspect = is_felling(*cause) && !walk.closed[stage];
+                walk.felled[stage] += u8::from(is_felling(*cause));
+                let guilty = walk.felled[stage] >= MAX_FELLED
+                    || (*cause == Cause::TooBig && batch_size == 1);
+                walk.closed[stage] = guilty || walk.lends[stage] >= self.max_lends;
+                walk.suspect |= is_felling(*cause);
             }
         }
         let latency = now.saturating_duration_since(since);
@@ -287,11 +294,6 @@ impl Router {
 /// Whether this cause ends an instance and may be the doing of one image aboard.
 fn is_felling(cause: Cause) -> bool {
     matches!(cause, Cause::Panic | Cause::Broken | Cause::WrongCount | Cause::Hang)
-}
-
-/// Whether a batch of one that ends so convicts its only image.
-fn is_fault_of_batch(cause: Cause) -> bool {
-    is_felling(cause) || cause == Cause::TooBig
 }
 
 fn trace(hops: &[(StageIndex, Hop)]) -> Vec<Hop> {

@@ -266,6 +266,22 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_names_every_key_and_its_default() {
+        let manual: Script = toml::from_str(include_str!("../../config/scripted.toml")).unwrap();
+        assert_eq!(manual, Script::default());
+        let keys = |text: &str| -> Vec<String> {
+            let table: toml::Table = text.parse().unwrap();
+            let below = |(k, v): (&String, &toml::Value)| match v.as_table() {
+                Some(t) => t.keys().map(|inner| format!("{k}.{inner}")).collect(),
+                None => vec![k.clone()],
+            };
+            table.iter().flat_map(below).collect()
+        };
+        let code = toml::to_string(&Script::default()).unwrap();
+        assert_eq!(keys(include_str!("../../config/scripted.toml")), keys(&code));
+    }
+
+    #[test]
     fn an_unknown_key_is_refused() {
         let error = Scripted::new(&context("per_imge_ms = 1")).unwrap_err().to_string();
         assert!(error.contains("per_imge_ms"), "{error}");
