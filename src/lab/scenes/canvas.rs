@@ -200,8 +200,7 @@ impl Canvas {
         }
         let [left, top, right, bottom] = extent(points);
         let (x0, y0) = (left.floor().max(0.0), top.floor().max(0.0));
-        let (x1, y1) =
-            (right.ceil().min(self.width as f32), bottom.ceil().min(self.height as f32));
+        let (x1, y1) = (right.ceil().min(self.width as f32), bottom.ceil().min(self.height as f32));
         let inside = x1 > x0 && y1 > y0;
         inside.then(|| (x0 as usize, y0 as usize, (x1 - x0) as usize, (y1 - y0) as usize))
     }

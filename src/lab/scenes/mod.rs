@@ -15,10 +15,13 @@ mod lettering;
 mod palette;
 mod people;
 mod plan;
+pub mod probe;
 mod shoot;
 mod signs;
 mod store;
 mod street;
+#[cfg(test)]
+mod tests;
 mod vehicles;
 mod view;
 mod zone;
@@ -28,16 +31,21 @@ pub use plan::{Plan, plan};
 pub use shoot::render;
 pub use store::{DatasetSpec, Summary, encode_jpeg, quality, write_dataset};
 
+/// The highest level.
+pub const MAX_LEVEL: u8 = 3;
+/// The shortest side of an image.
+pub const MIN_SIDE: u32 = 32;
+
 /// What every scene of a series has in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SceneSpec {
     /// Chooses the series.
     pub seed: u64,
-    /// Difficulty, 0 (large and clean) to 3 (small, hidden, dark); 1 is everyday.
+    /// Difficulty, 0 (large and clean) to [`MAX_LEVEL`] (small, hidden, dark); 1 is everyday.
     pub level: u8,
-    /// Width of the images in pixels.
+    /// Width of the images in pixels, at least [`MIN_SIDE`].
     pub width: u32,
-    /// Height of the images in pixels.
+    /// Height of the images in pixels, at least [`MIN_SIDE`].
     pub height: u32,
 }
 

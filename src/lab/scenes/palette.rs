@@ -14,7 +14,10 @@ pub const STEEL: Rgb = [0.55, 0.56, 0.58];
 
 /// An orange, from amber to nearly red, of varying brightness.
 pub fn orange(dice: &mut Dice) -> Rgb {
-    scale([dice.span(0.88, 1.0), dice.span(0.33, 0.52), dice.span(0.02, 0.14)], dice.span(0.82, 1.0))
+    scale(
+        [dice.span(0.88, 1.0), dice.span(0.33, 0.52), dice.span(0.02, 0.14)],
+        dice.span(0.82, 1.0),
+    )
 }
 
 /// A yellow.

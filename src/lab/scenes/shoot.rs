@@ -51,12 +51,7 @@ struct Seen {
     bare: f32,
 }
 
-fn describe(
-    spec: &SceneSpec,
-    plan: &Plan,
-    index: u64,
-    objects: Vec<ObjectLabel>,
-) -> SceneLabel {
+fn describe(spec: &SceneSpec, plan: &Plan, index: u64, objects: Vec<ObjectLabel>) -> SceneLabel {
     SceneLabel {
         file: format!("images/{index:06}.jpg"),
         label: u8::from(plan.roadwork),

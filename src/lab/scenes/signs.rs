@@ -26,9 +26,8 @@ pub fn diamond(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
     let low = if dice.chance(0.45) { dice.span(0.35, 0.6) } else { dice.span(1.2, 1.7) };
     stand(brush, low + half * 0.4, low < 0.8);
     let middle = low + half;
-    let corner = |size: f32| {
-        [[0.0, middle + size], [size, middle], [0.0, middle - size], [-size, middle]]
-    };
+    let corner =
+        |size: f32| [[0.0, middle + size], [size, middle], [0.0, middle - size], [-size, middle]];
     brush.shape(&corner(half), &Paint::flat(BLACK));
     brush.shape(&corner(half * 0.95), &Paint::down(colour, scale(colour, 0.92)));
     if dice.chance(0.25) {
@@ -148,9 +147,8 @@ fn stop(brush: &mut Brush, low: f32) {
 fn warning(brush: &mut Brush, dice: &mut Dice, low: f32) {
     let (half, colour) = (dice.span(0.55, 0.75), [0.97, 0.80, 0.08]);
     let middle = low + half;
-    let corner = |size: f32| {
-        [[0.0, middle + size], [size, middle], [0.0, middle - size], [-size, middle]]
-    };
+    let corner =
+        |size: f32| [[0.0, middle + size], [size, middle], [0.0, middle - size], [-size, middle]];
     brush.shape(&corner(half), &Paint::flat(BLACK));
     brush.shape(&corner(half * 0.94), &Paint::flat(colour));
     let ink = Paint::flat(BLACK);
@@ -174,7 +172,8 @@ fn plate(brush: &mut Brush, dice: &mut Dice, low: f32) {
     let half = dice.span(0.35, 0.85);
     brush.rect([-half, low], [half, low + 0.6], &Paint::flat(colour));
     let ink = if colour[0] > 0.8 { BLACK } else { WHITE };
-    let text: &[&str] = dice.pick(&[&["P"] as &[&str], &["EXIT 12"], &["CITY", "CENTRE"], &["PARK"]]);
+    let text: &[&str] =
+        dice.pick(&[&["P"] as &[&str], &["EXIT 12"], &["CITY", "CENTRE"], &["PARK"]]);
     lettering::write(brush, [0.0, low + 0.3], [half * 1.6, 0.4], text, ink);
 }
 

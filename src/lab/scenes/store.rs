@@ -13,7 +13,7 @@ use rayon::iter::{IntoParallelIterator as _, ParallelIterator as _};
 use super::dice::Dice;
 use super::labels::{HardNegative, SceneLabel};
 use super::shoot::render;
-use super::SceneSpec;
+use super::{MAX_LEVEL, MIN_SIDE, SceneSpec};
 
 /// Separates the draws of compression from those of plans and drawings.
 const STREAM: u64 = 3;
@@ -77,16 +77,14 @@ pub fn encode_jpeg(image: &RgbImage, quality: u8) -> anyhow::Result<Vec<u8>> {
 /// Writes `out/images/000000.jpg` and so on, and `out/labels.jsonl` with one line for each, in
 /// order, on all threads of the current pool; the files do not depend on their number.
 ///
-/// `progress` is told how many scenes are done. Fails if `out/labels.jsonl` already has content.
+/// `progress` is told how many scenes are done. Fails, before it writes anything, if the level,
+/// the size or the qualities are out of range, or if `out/labels.jsonl` already has content.
 pub fn write_dataset(
     out: &Path,
     spec: &DatasetSpec,
     progress: &dyn Fn(u64),
 ) -> anyhow::Result<Summary> {
-    let (low, high) = (*spec.quality.start(), *spec.quality.end());
-    if low == 0 || low > high || high > 100 {
-        bail!("JPEG qualities {low} to {high} are not a range within 1 to 100");
-    }
+    check(spec)?;
     let labels = out.join("labels.jsonl");
     if fs::metadata(&labels).is_ok_and(|found| found.len() > 0) {
         bail!("{} already holds a data set; choose an empty folder", labels.display());
@@ -109,6 +107,21 @@ pub fn write_dataset(
     }
     file.flush()?;
     Ok(summary)
+}
+
+fn check(spec: &DatasetSpec) -> anyhow::Result<()> {
+    let SceneSpec { level, width, height, .. } = spec.scenes;
+    if level > MAX_LEVEL {
+        bail!("level {level} is not one of 0 to {MAX_LEVEL}");
+    }
+    if width.min(height) < MIN_SIDE {
+        bail!("scenes of {width} by {height} pixels are too small; use {MIN_SIDE} or more");
+    }
+    let (low, high) = (*spec.quality.start(), *spec.quality.end());
+    if low == 0 || low > high || high > 100 {
+        bail!("JPEG qualities {low} to {high} are not a range within 1 to 100");
+    }
+    Ok(())
 }
 
 fn write_scene(out: &Path, spec: &DatasetSpec, index: u64) -> anyhow::Result<SceneLabel> {
