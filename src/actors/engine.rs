@@ -78,10 +78,6 @@ impl Engine {
     /// [`Rejection::Overloaded`] if too many jobs are in flight, [`Rejection::Draining`] while
     /// shutting down, [`Rejection::Deadline`] if the deadline has passed already.
     pub fn submit(&self, request: Request) -> Result<Ticket, Rejection> {
-        let refused = |rejection: Rejection| {
-            metrics::job_ended(rejection.as_str(), None);
-            rejection
-        };
         if self.board.is_draining() || !self.board.is_alive() {
             return Err(refused(Rejection::Draining));
         }
@@ -93,6 +89,18 @@ impl Engine {
         let (job, ticket) = job::issue(id, request, self.gate.clone());
         self.supervisor.submit(job);
         Ok(ticket)
+    }
+
+    /// Says whether a request would be accepted at this moment, without taking its place: to be
+    /// asked before work is spent on reading and decoding it.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`]; counted as a refused job.
+    pub fn admits(&self) -> Result<(), Rejection> {
+        if self.board.is_draining() || !self.board.is_alive() {
+            return Err(refused(Rejection::Draining));
+        }
+        self.gate.check().map_err(refused)
     }
 
     /// How the stages are.
@@ -135,6 +143,12 @@ impl Engine {
         }
         true
     }
+}
+
+/// Counts a job that ended at the door.
+fn refused(rejection: Rejection) -> Rejection {
+    metrics::job_ended(rejection.as_str(), None);
+    rejection
 }
 
 fn first_status(plan: &StagePlan) -> StageStatus {

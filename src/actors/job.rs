@@ -227,6 +227,15 @@ impl Gate {
         }
     }
 
+    /// Whether there is a place at this moment; if not, when to come back.
+    pub(crate) fn check(&self) -> Result<(), Rejection> {
+        let taken = self.in_flight();
+        if taken < self.limit {
+            return Ok(());
+        }
+        Err(Rejection::Overloaded { retry_after: self.retry_after(taken) })
+    }
+
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Acquire)
     }

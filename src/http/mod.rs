@@ -1,6 +1,31 @@
-//! HTTP: knows only the engine and its board.
+//! The private port: predictions for people and programs, health, metrics, the state of the stages.
+//!
+//! ```text
+//!   server ─▶ log (request id, one line, one measurement) ─▶ routes
+//!                 predict: params, body (budget), input (decoding, off the arbiter) ─▶ Engine
+//!                 ops: healthz, readyz, metrics, stages        openapi: document and page
+//!   every failure of every route ─▶ reply: one table, one shape
+//! ```
+//!
+//! Must not know: models, configuration files, or which stages there are. What leaves this room is
+//! a type of its own ([`wire`]), so that the engine may change without changing a reply.
+
+mod body;
+mod budget;
+mod input;
+mod log;
+mod openapi;
+mod ops;
+mod params;
+mod predict;
+mod reply;
+mod routes;
+mod server;
+mod wire;
 
 use serde::{Deserialize, Serialize};
+
+pub use server::{Bound, Ended, Limits, Shutdown, bind};
 
 /// Settings of the private port: `[http]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,0 +1,91 @@
+//! Reads a request's body, within its limits: bytes, the budget of all requests, time.
+//!
+//! Must not know: what the bytes are.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix_web::error::PayloadError;
+use actix_web::http::header;
+use actix_web::{HttpRequest, web};
+use futures_util::StreamExt as _;
+
+use super::budget::{Budget, Held};
+use super::reply::Failure;
+use crate::clock;
+
+/// A body that was read, and its share of the budget, which must live as long as the bytes.
+#[derive(Debug)]
+pub(crate) struct Body {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) held: Held,
+}
+
+/// How large a body may be, and by when it must be there.
+pub(crate) struct Reading<'a> {
+    pub(crate) budget: &'a Arc<Budget>,
+    pub(crate) max_bytes: usize,
+    pub(crate) until: Instant,
+}
+
+impl Reading<'_> {
+    /// Reads the body. `None` if it was not there in time.
+    ///
+    /// A body that declares its length takes its share of the budget before a byte is read, and is
+    /// refused before a byte is read if it is too large; a chunked one grows as it comes.
+    pub(crate) async fn read(
+        &self,
+        request: &HttpRequest,
+        mut payload: web::Payload,
+    ) -> Result<Option<Body>, Failure> {
+        if request.headers().contains_key(header::CONTENT_ENCODING) {
+            let say = "compressed bodies are not read; send without Content-Encoding";
+            return Err(Failure::UnsupportedMediaType(say.into()));
+        }
+        let declared = declared_length(request);
+        self.check(declared.unwrap_or(0))?;
+        let held = self.budget.reserve(declared.unwrap_or(0)).ok_or(Failure::BudgetSpent)?;
+        let mut body = Body { bytes: Vec::with_capacity(declared.unwrap_or(0)), held };
+        let remaining = self.until.saturating_duration_since(clock::now());
+        match tokio::time::timeout(remaining, self.fill(&mut body, &mut payload)).await {
+            Err(_) => Ok(None),
+            Ok(Err(failure)) => Err(failure),
+            Ok(Ok(())) if body.bytes.is_empty() => Err(Failure::NoBody),
+            Ok(Ok(())) => Ok(Some(body)),
+        }
+    }
+
+    async fn fill(&self, body: &mut Body, payload: &mut web::Payload) -> Result<(), Failure> {
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|error| cut_short(&error))?;
+            let total = body.bytes.len() + chunk.len();
+            self.check(total)?;
+            if !body.held.cover(total) {
+                return Err(Failure::BudgetSpent);
+            }
+            body.bytes.extend_from_slice(&chunk);
+        }
+        Ok(())
+    }
+
+    /// A body that would never fit the budget is too large, however idle the server is.
+    fn check(&self, bytes: usize) -> Result<(), Failure> {
+        let (limit, key) = if self.max_bytes <= self.budget.limit() {
+            (self.max_bytes, "http.max_body_bytes")
+        } else {
+            (self.budget.limit(), "http.body_budget_bytes")
+        };
+        if bytes > limit { Err(Failure::BodyTooLarge { limit, key }) } else { Ok(()) }
+    }
+}
+
+/// What `Content-Length` says; actix-web has refused what is not a number already. A length beyond
+/// this machine's numbers is as good as the largest.
+fn declared_length(request: &HttpRequest) -> Option<usize> {
+    let text = request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?;
+    Some(text.parse().unwrap_or(usize::MAX))
+}
+
+fn cut_short(error: &PayloadError) -> Failure {
+    Failure::BadBody(format!("the body could not be read: {error}"))
+}

@@ -1,0 +1,92 @@
+//! The one budget of request bytes in memory, all requests together.
+//!
+//! Must not know: what the bytes are.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::metrics;
+
+/// How many bytes of request bodies may be held at the same time.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    limit: usize,
+    held: AtomicUsize,
+}
+
+/// Bytes taken from the budget; gives them back when dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Budget {
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { limit, held: AtomicUsize::new(0) })
+    }
+
+    /// The whole of it, in bytes.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Takes `bytes`; `None` if so many are not left.
+    pub(crate) fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Held> {
+        let mut held = Held { budget: self.clone(), bytes: 0 };
+        held.cover(bytes).then_some(held)
+    }
+}
+
+impl Held {
+    /// Grows to `total` bytes, if that is more than there are already. False, and unchanged, if the
+    /// budget does not allow it.
+    pub(crate) fn cover(&mut self, total: usize) -> bool {
+        let more = total.saturating_sub(self.bytes);
+        let limit = self.budget.limit;
+        let take = |held: usize| held.checked_add(more).filter(|sum| *sum <= limit);
+        match self.budget.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, take) {
+            Ok(before) => {
+                self.bytes += more;
+                metrics::request_bytes(before + more);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let before = self.budget.held.fetch_sub(self.bytes, Ordering::AcqRel);
+        metrics::request_bytes(before - self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_comes_back() {
+        let budget = Budget::new(100);
+        let first = budget.reserve(60).unwrap();
+        assert!(budget.reserve(41).is_none());
+        let second = budget.reserve(40).unwrap();
+        drop(first);
+        assert!(budget.reserve(60).is_some());
+        drop(second);
+        assert_eq!(budget.held.load(Ordering::Acquire), 0);
+    }
+
+    #[test]
+    fn growing_counts_what_is_held_already_and_fails_without_change() {
+        let budget = Budget::new(100);
+        let mut held = budget.reserve(30).unwrap();
+        assert!(held.cover(20) && held.cover(30), "never shrinks");
+        assert!(held.cover(100));
+        assert!(!held.cover(101));
+        assert_eq!(budget.held.load(Ordering::Acquire), 100);
+        assert!(!held.cover(usize::MAX), "does not overflow");
+    }
+}

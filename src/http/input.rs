@@ -1,0 +1,242 @@
+//! From a body to what the engine is asked about: raw bytes, a form, or a JSON document.
+//!
+//! Decoding costs CPU, so everything here runs on a thread of the blocking pool, never on an
+//! arbiter.
+//!
+//! Must not know: deadlines, the engine, or how the bytes got here.
+
+use std::sync::Arc;
+
+use actix_multipart::{Field, Multipart, MultipartError};
+use actix_web::error::PayloadError;
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
+use actix_web::web::Bytes;
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use futures_util::{Stream, TryStreamExt as _, stream};
+
+use super::params::Wishes;
+use super::reply::Failure;
+use super::server::Limits;
+use super::wire::{PredictDocument, Text};
+use crate::backends::Input;
+use crate::image::Image;
+use crate::video::{Clip, ClipError};
+
+/// The frame rate of a clip that names none: what a validator samples at.
+const DEFAULT_FPS: f64 = 1.0;
+
+/// A form is read in pieces of this size, so that it is not copied as a whole.
+const PIECE_BYTES: usize = 64 << 10;
+
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// How the body is to be read.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Kind {
+    /// The bytes of an image.
+    Raw,
+    /// `multipart/form-data`, with the header that names its boundary.
+    Form(HeaderValue),
+    /// A JSON document.
+    Document,
+}
+
+impl Kind {
+    /// By the request's `Content-Type`. What curl sends with `--data-binary` unless told otherwise
+    /// counts as raw: nobody sends an image as form pairs.
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Failure> {
+        let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(Self::Raw) };
+        let text = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
+        let essence = text.split(';').next().unwrap_or_default().trim();
+        match essence {
+            "" | "application/octet-stream" | "application/x-www-form-urlencoded" => Ok(Self::Raw),
+            "application/json" => Ok(Self::Document),
+            "multipart/form-data" => Ok(Self::Form(value.clone())),
+            image if image.starts_with("image/") => Ok(Self::Raw),
+            other => {
+                let say = format!("bodies of type {other:?} are not read");
+                Err(Failure::UnsupportedMediaType(say))
+            }
+        }
+    }
+
+    /// Decodes the body. Blocks; must be called on a thread of a runtime's blocking pool.
+    pub(crate) fn decode(
+        self,
+        bytes: Vec<u8>,
+        limits: &Limits,
+    ) -> Result<(Input, Wishes), Failure> {
+        match self {
+            Self::Raw => Ok((picture(&bytes, limits)?, Wishes::default())),
+            Self::Form(content_type) => form(content_type, bytes, limits),
+            Self::Document => document(&bytes, limits),
+        }
+    }
+}
+
+fn picture(bytes: &[u8], limits: &Limits) -> Result<Input, Failure> {
+    Ok(Input::Image(Arc::new(Image::decode(bytes, &limits.image)?)))
+}
+
+/// The frames of a clip, decoded one at a time and never more than a clip may have.
+struct Frames<'a> {
+    limits: &'a Limits,
+    frames: Vec<Arc<Image>>,
+}
+
+impl Frames<'_> {
+    fn add(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let (frame, limit) = (self.frames.len(), self.limits.clip.max_frames);
+        if frame >= limit {
+            return Err(ClipError::TooManyFrames { found: frame + 1, limit }.into());
+        }
+        let image = Image::decode(bytes, &self.limits.image)
+            .map_err(|error| Failure::Frame { frame, error })?;
+        self.frames.push(Arc::new(image));
+        Ok(())
+    }
+
+    fn into_clip(self, fps: Option<f64>) -> Result<Input, Failure> {
+        let clip = Clip::new(self.frames, fps.unwrap_or(DEFAULT_FPS), &self.limits.clip)?;
+        Ok(Input::Clip(Arc::new(clip)))
+    }
+}
+
+fn document(bytes: &[u8], limits: &Limits) -> Result<(Input, Wishes), Failure> {
+    let said: PredictDocument<'_> = serde_json::from_slice(bytes)
+        .map_err(|error| Failure::BadBody(format!("the JSON document is wrong: {error}")))?;
+    let deadline = said.deadline_ms.map(|ms| ms.to_string());
+    let wishes = Wishes::parse(deadline.as_deref(), said.priority.as_deref())?;
+    let input = match (&said.image, &said.frames) {
+        (Some(image), None) if said.fps.is_none() => picture(&from_base64(image)?, limits)?,
+        (None, Some(texts)) => {
+            if texts.len() > limits.clip.max_frames {
+                let (found, limit) = (texts.len(), limits.clip.max_frames);
+                return Err(ClipError::TooManyFrames { found, limit }.into());
+            }
+            let mut frames = Frames { limits, frames: Vec::with_capacity(texts.len()) };
+            for text in texts {
+                frames.add(&from_base64(text)?)?;
+            }
+            frames.into_clip(said.fps)?
+        }
+        _ => {
+            let say = "the JSON document must have either `image`, or `frames` and perhaps `fps`";
+            return Err(Failure::BadBody(say.into()));
+        }
+    };
+    Ok((input, wishes))
+}
+
+/// The bytes of a base64 string, with or without padding or a `data:` prefix.
+fn from_base64(Text(text): &Text<'_>) -> Result<Vec<u8>, Failure> {
+    let data = match text.strip_prefix("data:").and_then(|rest| rest.split_once(',')) {
+        Some((_, data)) => data,
+        None => text,
+    };
+    BASE64.decode(data).map_err(|error| Failure::BadBody(format!("the base64 is wrong: {error}")))
+}
+
+/// What a form has said so far.
+struct Form<'a> {
+    image: Option<Input>,
+    frames: Frames<'a>,
+    fps: Option<f64>,
+    wishes: Wishes,
+}
+
+impl Form<'_> {
+    fn take(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        let text = || String::from_utf8_lossy(bytes);
+        match name {
+            "image" | "file" if self.image.is_some() => {
+                let say = "the form has more than one image; send the frames of a clip as `frame`";
+                return Err(Failure::BadBody(say.into()));
+            }
+            "image" | "file" => self.image = Some(picture(bytes, self.frames.limits)?),
+            "frame" => self.frames.add(bytes)?,
+            "fps" => {
+                let fps = text().trim().parse();
+                self.fps = Some(fps.map_err(|_| ClipError::FrameRate(f64::NAN))?);
+            }
+            "deadline_ms" => self.wishes = self.wishes.or(Wishes::parse(Some(&text()), None)?),
+            "priority" => self.wishes = self.wishes.or(Wishes::parse(None, Some(&text()))?),
+            other => {
+                let say = format!(
+                    "the form has a field {other:?}; known are image, file, frame, fps, \
+                     deadline_ms, priority"
+                );
+                return Err(Failure::BadBody(say));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(Input, Wishes), Failure> {
+        match self.image {
+            Some(image) if self.frames.frames.is_empty() && self.fps.is_none() => {
+                Ok((image, self.wishes))
+            }
+            None if !self.frames.frames.is_empty() => {
+                Ok((self.frames.into_clip(self.fps)?, self.wishes))
+            }
+            _ => {
+                let say = "the form must have either one `image`, or `frame` parts and perhaps \
+                           `fps`";
+                Err(Failure::BadBody(say.into()))
+            }
+        }
+    }
+}
+
+fn form(
+    content_type: HeaderValue,
+    bytes: Vec<u8>,
+    limits: &Limits,
+) -> Result<(Input, Wishes), Failure> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, content_type);
+    let wrong = |error: MultipartError| Failure::BadBody(format!("the form is wrong: {error}"));
+    let frames = Frames { limits, frames: Vec::new() };
+    let mut form = Form { image: None, frames, fps: None, wishes: Wishes::default() };
+    let reading = async {
+        let mut parts = Multipart::new(&headers, pieces(bytes.into()));
+        while let Some(mut part) = parts.try_next().await.map_err(wrong)? {
+            let name = part.name().unwrap_or_default().to_owned();
+            let bytes = whole(&mut part).await.map_err(wrong)?;
+            form.take(&name, &bytes)?;
+        }
+        form.finish()
+    };
+    // All bytes are there, so this never waits for anything.
+    tokio::runtime::Handle::current().block_on(reading)
+}
+
+async fn whole(part: &mut Field) -> Result<Vec<u8>, MultipartError> {
+    let mut bytes = Vec::new();
+    while let Some(piece) = part.try_next().await? {
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes)
+}
+
+/// The bytes in pieces. Yields between them, or the reader would buffer all of them first.
+fn pieces(bytes: Bytes) -> impl Stream<Item = Result<Bytes, PayloadError>> {
+    stream::unfold(bytes, |mut rest| async move {
+        if rest.is_empty() {
+            return None;
+        }
+        tokio::task::yield_now().await;
+        let piece = rest.split_to(rest.len().min(PIECE_BYTES));
+        Some((Ok(piece), rest))
+    })
+}
+
+#[cfg(test)]
+#[path = "input_tests.rs"]
+mod tests;
