@@ -29,6 +29,9 @@ pub struct EngineSpec {
     pub max_in_flight: usize,
     /// How often one job is lent to one stage at most.
     pub max_lends: u8,
+    /// Threads for tensors, all stages together; 0 means one per core. The program sets them up
+    /// before the engine starts.
+    pub threads: usize,
 }
 
 /// What the engine routes with.
