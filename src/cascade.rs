@@ -4,11 +4,15 @@
 //! [`Step`]. It is asked again after every prediction and after every failure, so there is no
 //! second path for failures.
 
+mod policies;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::prediction::{Degraded, Hop, HopOutcome, Probability};
+
+pub use policies::{Policies, PolicyContext};
 
 /// The position of a stage in the configured order.
 pub type StageIndex = usize;
@@ -268,20 +272,13 @@ pub fn best_so_far(job: &JobView<'_>, exhausted: Exhausted) -> Option<(StageInde
     }
 }
 
-/// The names that `cascade.policy` accepts.
-pub const POLICIES: [&str; 2] = ["cascade", "committee"];
-
-/// The policy of that name, or `None`.
+/// The policy of that name among those that come with roadcrew, or `None`.
 pub fn policy(
     name: &str,
     rules: Vec<StageRule>,
     exhausted: Exhausted,
 ) -> Option<Box<dyn RoutingPolicy>> {
-    match name {
-        "cascade" => Some(Box::new(Cascade { rules, exhausted })),
-        "committee" => Some(Box::new(Committee { rules })),
-        _ => None,
-    }
+    Policies::default().build(name, PolicyContext { stages: Vec::new(), rules, exhausted })
 }
 
 #[cfg(test)]

@@ -4,11 +4,15 @@
 //! only while it pays, so the default rule waits only if another job is expected soon and a larger
 //! batch is cheaper per job.
 
+mod rules;
+
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::latency::LatencyTable;
+
+pub use rules::Rules;
 
 /// Settings: `[stages.NAME.batching]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -148,18 +152,9 @@ fn fitting(queue: &QueueView<'_>, now: Instant) -> usize {
         .unwrap_or(1)
 }
 
-/// The names that `batching.rule` accepts.
-pub const RULES: [&str; 3] = ["adaptive", "immediate", "window"];
-
-/// The rule of that name, or `None`.
+/// The rule that `spec` names among those that come with roadcrew, or `None`.
 pub fn rule(spec: &BatchingSpec) -> Option<Box<dyn BatchingRule>> {
-    let max_wait = Duration::from_millis(spec.max_wait_ms);
-    match spec.rule.as_str() {
-        "adaptive" => Some(Box::new(Adaptive { max_wait })),
-        "immediate" => Some(Box::new(Immediate)),
-        "window" => Some(Box::new(Window { max_wait })),
-        _ => None,
-    }
+    Rules::default().build(spec)
 }
 
 #[cfg(test)]
@@ -235,11 +230,12 @@ mod tests {
         /// a decision to take once the window has passed.
         #[test]
         fn every_rule_keeps_its_bounds(
-            which in 0..RULES.len(), len in 1usize..40, limit in 1usize..16, age in 0u64..30,
+            which in 0..3_usize, len in 1usize..40, limit in 1usize..16, age in 0u64..30,
             since in 0u64..30, left in 0u64..100, gap in prop::option::of(0u64..20),
             base in 0u64..20, each in 0u64..20,
         ) {
-            let spec = BatchingSpec { rule: RULES[which].into(), max_batch: limit, max_wait_ms: 10 };
+            let name = Rules::default().names().nth(which).map(str::to_owned).unwrap();
+            let spec = BatchingSpec { rule: name, max_batch: limit, max_wait_ms: 10 };
             let rule = rule(&spec).unwrap();
             let (start, latency) = (crate::clock::now(), table(base, each));
             let now = start + ms(age);
