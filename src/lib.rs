@@ -1,1 +1,4 @@
+//! Roadcrew.
 
+pub mod image;
+pub mod video;

@@ -1,0 +1,275 @@
+//! Bytes from outside become pixels, within limits.
+//!
+//! A size is always read from the file's header first (see [`header`]), so what is too large is
+//! refused before any decoder is built. JPEG, PNG and WebP are read as Pillow's
+//! `exif_transpose(open(..)).convert("RGB")` reads them: first frame, orientation applied, alpha
+//! dropped (not composited), colour profiles ignored. One difference: 16-bit samples keep their
+//! high byte in every PNG, where Pillow clips 16-bit greyscale.
+//!
+//! A truncated file is an error, as it is for Pillow: half a grey picture would get an answer
+//! that nobody asked for.
+//!
+//! Memory: whatever the bytes say, decoding holds at most about 12 bytes per pixel (the
+//! coefficients of a progressive four-channel JPEG, or a 16-bit RGBA PNG, plus the result) and one
+//! copy of the file.
+//!
+//! Panics: none of our own. The decoders (`zune-jpeg`, `png`, `image-webp`) are fuzzed upstream,
+//! but `zune-jpeg` has had panics on hostile files, so a server decodes where a panic costs one
+//! request and nothing else.
+//!
+//! Must not know: models, requests, or where the bytes came from.
+
+mod header;
+
+use std::io::Cursor;
+
+use image::codecs::{jpeg::JpegDecoder, png::PngDecoder, webp::WebPDecoder};
+use image::metadata::Orientation;
+use image::{ColorType, DynamicImage, ImageDecoder, RgbImage};
+use serde::Deserialize;
+use thiserror::Error;
+
+pub use header::Format;
+
+/// The formats we read, as messages name them.
+const ACCEPTED: &str = "JPEG, PNG, WebP";
+
+/// A picture: 8-bit RGB, rows from the top, pixels interleaved. Never empty.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Image {
+    pixels: Vec<u8>,
+    width: u32,
+    height: u32,
+}
+
+/// What we are willing to decode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ImageLimits {
+    /// Largest file, in bytes.
+    pub max_bytes: u64,
+    /// Largest picture, in pixels (width times height).
+    pub max_pixels: u64,
+    /// Largest width and largest height, in pixels.
+    pub max_dimension: u32,
+}
+
+impl Default for ImageLimits {
+    fn default() -> Self {
+        Self { max_bytes: 20 << 20, max_pixels: 50_000_000, max_dimension: 16_384 }
+    }
+}
+
+/// Why bytes did not become an [`Image`].
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ImageError {
+    /// There were no bytes at all.
+    #[error("the image is empty (0 bytes)")]
+    Empty,
+    /// The file is larger than `image.max_bytes`.
+    #[error("the image is {found} bytes, more than the {limit} that `image.max_bytes` allows")]
+    TooManyBytes {
+        /// Bytes in the file.
+        found: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The picture has more pixels than `image.max_pixels`.
+    #[error(
+        "the image is {width}x{height} = {} pixels, more than the {limit} that `image.max_pixels` \
+         allows", u64::from(*.width) * u64::from(*.height)
+    )]
+    TooManyPixels {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+        /// The limit.
+        limit: u64,
+    },
+    /// Width or height is larger than `image.max_dimension`.
+    #[error(
+        "the image is {width}x{height}, and `image.max_dimension` allows no side longer than \
+         {limit}"
+    )]
+    TooLargeDimension {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+        /// The limit.
+        limit: u32,
+    },
+    /// The bytes are not one of the formats we read.
+    #[error("the image is {found}; accepted are {ACCEPTED}")]
+    UnsupportedFormat {
+        /// What the bytes look like.
+        found: String,
+    },
+    /// The format is known, but the file is broken.
+    #[error("the {format} image is broken: {cause}")]
+    Corrupt {
+        /// The format the file claims to be.
+        format: Format,
+        /// What the decoder said.
+        cause: String,
+    },
+}
+
+impl ImageLimits {
+    /// Checks the length of a file.
+    pub fn check_bytes(&self, found: u64) -> Result<(), ImageError> {
+        let limit = self.max_bytes;
+        if found > limit { Err(ImageError::TooManyBytes { found, limit }) } else { Ok(()) }
+    }
+
+    /// Checks the size of a picture.
+    pub fn check_size(&self, width: u32, height: u32) -> Result<(), ImageError> {
+        if width.max(height) > self.max_dimension {
+            return Err(ImageError::TooLargeDimension { width, height, limit: self.max_dimension });
+        }
+        if u64::from(width) * u64::from(height) > self.max_pixels {
+            return Err(ImageError::TooManyPixels { width, height, limit: self.max_pixels });
+        }
+        Ok(())
+    }
+}
+
+impl Image {
+    /// Takes interleaved RGB bytes; `None` if the picture is empty or the length does not fit.
+    pub fn from_rgb(width: u32, height: u32, pixels: Vec<u8>) -> Option<Self> {
+        let expected = u64::from(width) * u64::from(height) * 3;
+        let fits = expected > 0 && pixels.len() as u64 == expected;
+        fits.then_some(Self { pixels, width, height })
+    }
+
+    /// Reads a JPEG, PNG or WebP file.
+    pub fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<Self, ImageError> {
+        if bytes.is_empty() {
+            return Err(ImageError::Empty);
+        }
+        limits.check_bytes(bytes.len() as u64)?;
+        let format = header::scan(bytes, &mut |width, height| limits.check_size(width, height))?;
+        let file = Cursor::new(bytes);
+        let failed = |error| failure(format, error);
+        match format {
+            Format::Jpeg => read(JpegDecoder::new(file).map_err(failed)?, format, limits),
+            Format::Png => {
+                let decoder = PngDecoder::with_limits(file, decoder_limits(limits));
+                read(decoder.map_err(failed)?, format, limits)
+            }
+            Format::WebP => read(WebPDecoder::new(file).map_err(failed)?, format, limits),
+        }
+    }
+
+    /// Width in pixels, at least 1.
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Height in pixels, at least 1.
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// The bytes, `width * height * 3` of them: RGB, row by row from the top left.
+    pub fn pixels(&self) -> &[u8] {
+        &self.pixels
+    }
+
+    /// Gives the bytes away.
+    pub fn into_pixels(self) -> Vec<u8> {
+        self.pixels
+    }
+}
+
+impl std::fmt::Debug for Image {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Image({}x{})", self.width, self.height)
+    }
+}
+
+/// What a decoder may allocate: a 16-bit RGBA picture of the largest allowed size, and the chunks
+/// of the file.
+fn decoder_limits(limits: &ImageLimits) -> image::Limits {
+    let mut allowed = image::Limits::default();
+    allowed.max_image_width = Some(limits.max_dimension);
+    allowed.max_image_height = Some(limits.max_dimension);
+    allowed.max_alloc = Some(limits.max_pixels.saturating_mul(8).saturating_add(limits.max_bytes));
+    allowed
+}
+
+fn read(
+    mut decoder: impl ImageDecoder,
+    format: Format,
+    limits: &ImageLimits,
+) -> Result<Image, ImageError> {
+    let failed = |error| failure(format, error);
+    let (width, height) = decoder.dimensions();
+    // The header scan has said the same; a decoder that disagrees must not get past the limits.
+    limits.check_size(width, height)?;
+    decoder.set_limits(decoder_limits(limits)).map_err(failed)?;
+    // A broken EXIF block does not spoil the picture.
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let color = decoder.color_type();
+    let size = usize::try_from(decoder.total_bytes())
+        .map_err(|_| corrupt(format, "its size does not fit this machine's memory"))?;
+    let mut raw = vec![0; size];
+    decoder.read_image(&mut raw).map_err(failed)?;
+
+    let pixels = to_rgb8(raw, color)
+        .ok_or_else(|| corrupt(format, format!("unexpected samples {color:?}")))?;
+    let picture = RgbImage::from_raw(width, height, pixels)
+        .ok_or_else(|| corrupt(format, "the decoder returned too few pixels"))?;
+    let mut picture = DynamicImage::ImageRgb8(picture);
+    picture.apply_orientation(orientation);
+    let (width, height) = (picture.width(), picture.height());
+    Image::from_rgb(width, height, picture.into_rgb8().into_raw())
+        .ok_or_else(|| corrupt(format, "it has no pixels"))
+}
+
+/// Drops alpha, spreads grey over three channels, keeps the high byte of 16-bit samples (which the
+/// decoders give in native byte order).
+fn to_rgb8(mut raw: Vec<u8>, color: ColorType) -> Option<Vec<u8>> {
+    if color == ColorType::Rgb8 {
+        return Some(raw);
+    }
+    let high = if cfg!(target_endian = "little") { 1 } else { 0 };
+    let (stride, samples): (usize, [usize; 3]) = match color {
+        ColorType::L8 => (1, [0, 0, 0]),
+        ColorType::La8 => (2, [0, 0, 0]),
+        ColorType::Rgba8 => (4, [0, 1, 2]),
+        ColorType::L16 => (2, [high; 3]),
+        ColorType::La16 => (4, [high; 3]),
+        ColorType::Rgb16 => (6, [high, 2 + high, 4 + high]),
+        ColorType::Rgba16 => (8, [high, 2 + high, 4 + high]),
+        _ => return None,
+    };
+    if stride >= 3 {
+        // The result is not longer than the source: rewrite in place.
+        let count = raw.len() / stride;
+        for i in 0..count {
+            let rgb = samples.map(|s| raw[i * stride + s]);
+            raw[i * 3..i * 3 + 3].copy_from_slice(&rgb);
+        }
+        raw.truncate(count * 3);
+        return Some(raw);
+    }
+    Some(raw.chunks_exact(stride).flat_map(|pixel| samples.map(|s| pixel[s])).collect())
+}
+
+fn corrupt(format: Format, cause: impl Into<String>) -> ImageError {
+    ImageError::Corrupt { format, cause: cause.into() }
+}
+
+fn failure(format: Format, error: image::ImageError) -> ImageError {
+    match error {
+        image::ImageError::Unsupported(error) => ImageError::UnsupportedFormat {
+            found: format!("a {format} of an unusual kind ({error})"),
+        },
+        error => corrupt(format, error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
