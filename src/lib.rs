@@ -1,4 +1,5 @@
 //! Roadcrew.
 
 pub mod image;
+pub mod kernels;
 pub mod video;
