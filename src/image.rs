@@ -27,7 +27,6 @@ use image::codecs::{jpeg::JpegDecoder, png::PngDecoder, webp::WebPDecoder};
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, RgbImage};
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 pub use header::Format;
@@ -41,7 +40,6 @@ pub struct Image {
     pixels: Vec<u8>,
     width: u32,
     height: u32,
-    digest: [u8; 32],
 }
 
 /// What we are willing to decode.
@@ -142,8 +140,7 @@ impl Image {
     pub fn from_rgb(width: u32, height: u32, pixels: Vec<u8>) -> Option<Self> {
         let expected = u64::from(width) * u64::from(height) * 3;
         let fits = expected > 0 && pixels.len() as u64 == expected;
-        let digest = Sha256::digest(&pixels).into();
-        fits.then_some(Self { pixels, width, height, digest })
+        fits.then_some(Self { pixels, width, height })
     }
 
     /// Reads a JPEG, PNG or WebP file.
@@ -155,15 +152,14 @@ impl Image {
         let format = header::scan(bytes, &mut |width, height| limits.check_size(width, height))?;
         let file = Cursor::new(bytes);
         let failed = |error| failure(format, error);
-        let decoded = match format {
+        match format {
             Format::Jpeg => read(JpegDecoder::new(file).map_err(failed)?, format, limits),
             Format::Png => {
                 let decoder = PngDecoder::with_limits(file, decoder_limits(limits));
                 read(decoder.map_err(failed)?, format, limits)
             }
             Format::WebP => read(WebPDecoder::new(file).map_err(failed)?, format, limits),
-        }?;
-        Ok(Self { digest: Sha256::digest(bytes).into(), ..decoded })
+        }
     }
 
     /// Width in pixels, at least 1.
@@ -179,12 +175,6 @@ impl Image {
     /// The bytes, `width * height * 3` of them: RGB, row by row from the top left.
     pub fn pixels(&self) -> &[u8] {
         &self.pixels
-    }
-
-    /// SHA-256 of the file this was decoded from, or of the pixels if it never was a file: the name
-    /// by which identical images are recognised. Lower-case hex, as `sha256sum` prints it.
-    pub fn digest_hex(&self) -> String {
-        self.digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Gives the bytes away.

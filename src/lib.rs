@@ -1,13 +1,5 @@
-//! roadcrew
-pub mod actors;
-pub mod backends;
-pub mod calibration;
-pub mod cascade;
-pub mod clock;
-pub mod config;
-pub mod http;
+//! Roadcrew.
+
 pub mod image;
-pub mod logging;
-pub mod metrics;
-pub mod prediction;
+pub mod kernels;
 pub mod video;

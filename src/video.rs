@@ -29,8 +29,8 @@ pub enum ClipError {
     /// No frame at all.
     #[error("the clip has no frames")]
     Empty,
-    /// More frames than `clip.max_frames`.
-    #[error("the clip has {found} frames, more than the {limit} that `clip.max_frames` allows")]
+    /// More frames than `video.max_frames`.
+    #[error("the clip has {found} frames, more than the {limit} that `video.max_frames` allows")]
     TooManyFrames {
         /// Frames in the clip.
         found: usize,
@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(clip(0, 1.0).unwrap_err(), ClipError::Empty);
         assert_eq!(
             clip(3, 1.0).unwrap_err().to_string(),
-            "the clip has 3 frames, more than the 2 that `clip.max_frames` allows"
+            "the clip has 3 frames, more than the 2 that `video.max_frames` allows"
         );
         for fps in [0.0, -1.0, f64::NAN, f64::INFINITY] {
             assert!(matches!(clip(1, fps), Err(ClipError::FrameRate(_))));

@@ -1,0 +1,347 @@
+//! Depthwise convolution on the CPU: every channel with its own small filter.
+//!
+//! candle's own grouped convolution runs one group at a time and is far too slow for a ConvNeXt.
+//! This one works channels-last, so that the innermost loop runs over channels with unit stride.
+//! It has a backward pass: training uses the same operation.
+//!
+//! Must not know: which network it is part of.
+
+use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use super::{floats, vectorised};
+
+/// Convolves `x` `[batch, height, width, channels]` with `filter` `[k, k, channels]`, `k` odd,
+/// stride 1, zeros around the border: the result has the shape of `x`.
+///
+/// f32 only, and only on the CPU. Differentiable in both arguments. No bias. Source: the same
+/// numbers as `torch.nn.Conv2d(c, c, k, padding=k // 2, groups=c)`, with the weight `[c, 1, k, k]`
+/// permuted to `[k, k, c]`.
+pub fn depthwise_conv(x: &Tensor, filter: &Tensor) -> Result<Tensor> {
+    x.contiguous()?.apply_op2(&filter.contiguous()?, Depthwise)
+}
+
+struct Depthwise;
+
+/// The sizes that both passes share.
+#[derive(Clone, Copy)]
+struct Sizes {
+    batch: usize,
+    height: usize,
+    width: usize,
+    channels: usize,
+    k: usize,
+}
+
+impl Sizes {
+    fn new(x: &[usize], filter: &[usize]) -> Result<Self> {
+        match (x, filter) {
+            (&[batch, height, width, channels], &[k, k2, c])
+                if k == k2 && k % 2 == 1 && c == channels =>
+            {
+                Ok(Self { batch, height, width, channels, k })
+            }
+            _ => bail!(
+                "depthwise: expected [b, h, w, c] and [k, k, c] with an odd k, found {x:?} and \
+                 {filter:?}"
+            ),
+        }
+    }
+
+    fn row(&self) -> usize {
+        self.width * self.channels
+    }
+
+    /// For filter offset `d` along an axis of `length`: the output positions whose source
+    /// `position + d - k / 2` exists.
+    fn valid(&self, d: usize, length: usize) -> std::ops::Range<usize> {
+        let half = self.k / 2;
+        let start = half.saturating_sub(d).min(length);
+        let end = (length + half).saturating_sub(d).min(length);
+        start..end.max(start)
+    }
+}
+
+impl CustomOp2 for Depthwise {
+    fn name(&self) -> &'static str {
+        "depthwise"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let sizes = Sizes::new(l1.dims(), l2.dims())?;
+        let (x, filter) = (floats("depthwise", s1, l1)?, floats("depthwise", s2, l2)?);
+        let mut out = vec![0.0; x.len()];
+        if !out.is_empty() {
+            out.par_chunks_exact_mut(sizes.row()).enumerate().for_each(|(i, out)| {
+                let (image, y) = (i / sizes.height, i % sizes.height);
+                vectorised(
+                    #[inline(always)]
+                    || forward_row(x, filter, out, sizes, (image, y)),
+                );
+            });
+        }
+        Ok((CpuStorage::F32(out), l1.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        filter: &Tensor,
+        _result: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let gradient = gradient.contiguous()?;
+        // What reached the output at offset d came from the input at offset -d: the gradient of
+        // the input is the same convolution with the filter turned by half a turn.
+        let turned = filter.detach().flip(&[0, 1])?.contiguous()?;
+        let to_x = gradient.apply_op2_no_bwd(&turned, &Depthwise)?;
+        let k = filter.dim(0)?;
+        let to_filter = x.contiguous()?.apply_op2_no_bwd(&gradient, &FilterGradient { k })?;
+        Ok((Some(to_x), Some(to_filter)))
+    }
+}
+
+/// Channels summed in registers at once.
+const LANES: usize = 16;
+/// Neighbouring output pixels that share each load of a filter value.
+const PIXELS: usize = 4;
+
+#[inline(always)]
+fn forward_row(x: &[f32], filter: &[f32], out: &mut [f32], sizes: Sizes, at: (usize, usize)) {
+    let c = sizes.channels;
+    let whole = c - c % LANES;
+    // Pixels whose whole window lies inside the row are done several at a time.
+    let half = sizes.k / 2;
+    let inner = half.min(sizes.width)..sizes.width.saturating_sub(half).max(half.min(sizes.width));
+    let mut px = 0;
+    while px < sizes.width {
+        let many = inner.contains(&px) && px + PIXELS <= inner.end;
+        for lane in (0..whole).step_by(LANES) {
+            if many {
+                inner_pixels(x, filter, out, sizes, (at.0, at.1, px, lane));
+            } else {
+                one_pixel::<LANES>(x, filter, out, sizes, (at.0, at.1, px, lane));
+            }
+        }
+        for lane in whole..c {
+            for extra in 0..if many { PIXELS } else { 1 } {
+                one_pixel::<1>(x, filter, out, sizes, (at.0, at.1, px + extra, lane));
+            }
+        }
+        px += if many { PIXELS } else { 1 };
+    }
+}
+
+/// `N` channels from `lane` on, of one output pixel; skips what lies outside the picture.
+#[inline(always)]
+fn one_pixel<const N: usize>(
+    x: &[f32],
+    filter: &[f32],
+    out: &mut [f32],
+    sizes: Sizes,
+    (image, y, px, lane): (usize, usize, usize, usize),
+) {
+    let Sizes { height, width, channels: c, k, .. } = sizes;
+    let half = k / 2;
+    let mut sum = [0.0f32; N];
+    for ky in half.saturating_sub(y)..k.min(height + half - y) {
+        let row = (image * height + y + ky - half) * width;
+        for kx in half.saturating_sub(px)..k.min(width + half - px) {
+            let source = &x[(row + px + kx - half) * c + lane..][..N];
+            let weights = &filter[(ky * k + kx) * c + lane..][..N];
+            for i in 0..N {
+                sum[i] += source[i] * weights[i];
+            }
+        }
+    }
+    out[px * c + lane..][..N].copy_from_slice(&sum);
+}
+
+/// [`PIXELS`] neighbouring output pixels, all of whose columns exist.
+#[inline(always)]
+fn inner_pixels(
+    x: &[f32],
+    filter: &[f32],
+    out: &mut [f32],
+    sizes: Sizes,
+    (image, y, px, lane): (usize, usize, usize, usize),
+) {
+    let Sizes { height, width, channels: c, k, .. } = sizes;
+    let half = k / 2;
+    let mut sums = [[0.0f32; LANES]; PIXELS];
+    for ky in half.saturating_sub(y)..k.min(height + half - y) {
+        let row = (image * height + y + ky - half) * width;
+        for kx in 0..k {
+            let weights = &filter[(ky * k + kx) * c + lane..][..LANES];
+            for (p, sum) in sums.iter_mut().enumerate() {
+                let source = &x[(row + px + p + kx - half) * c + lane..][..LANES];
+                for i in 0..LANES {
+                    sum[i] += source[i] * weights[i];
+                }
+            }
+        }
+    }
+    for (p, sum) in sums.iter().enumerate() {
+        out[(px + p) * c + lane..][..LANES].copy_from_slice(sum);
+    }
+}
+
+/// `x` and the result's gradient, both `[b, h, w, c]`, to the filter's gradient `[k, k, c]`.
+struct FilterGradient {
+    k: usize,
+}
+
+impl CustomOp2 for FilterGradient {
+    fn name(&self) -> &'static str {
+        "depthwise-filter-gradient"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let shape = [self.k, self.k, l1.dims().last().copied().unwrap_or(0)];
+        let sizes = Sizes::new(l1.dims(), &shape)?;
+        let (x, gradient) = (floats(self.name(), s1, l1)?, floats(self.name(), s2, l2)?);
+        if x.len() != gradient.len() {
+            bail!("{}: {:?} against {:?}", self.name(), l1.dims(), l2.dims());
+        }
+        let zeros = || vec![0.0f32; self.k * self.k * sizes.channels];
+        let sum = (0..sizes.batch * sizes.height)
+            .into_par_iter()
+            .fold(zeros, |mut sum, i| {
+                vectorised(
+                    #[inline(always)]
+                    || filter_gradient_row(x, gradient, &mut sum, sizes, i),
+                );
+                sum
+            })
+            .reduce(zeros, |mut a, b| {
+                a.iter_mut().zip(&b).for_each(|(a, b)| *a += b);
+                a
+            });
+        Ok((CpuStorage::F32(sum), Shape::from(shape.to_vec())))
+    }
+}
+
+/// Adds what output row `i` (counted over the batch) says of the filter.
+#[inline(always)]
+fn filter_gradient_row(x: &[f32], gradient: &[f32], sum: &mut [f32], sizes: Sizes, i: usize) {
+    let Sizes { height, width, channels: c, k, .. } = sizes;
+    let (half, y) = (k / 2, i % height);
+    for ky in 0..k {
+        if !sizes.valid(ky, height).contains(&y) {
+            continue;
+        }
+        let source_row = (i + ky - half) * width;
+        for kx in 0..k {
+            let sum = &mut sum[(ky * k + kx) * c..][..c];
+            for px in sizes.valid(kx, width) {
+                let source = &x[(source_row + px + kx - half) * c..][..c];
+                let gradient = &gradient[(i * width + px) * c..][..c];
+                for ((sum, a), b) in sum.iter_mut().zip(source).zip(gradient) {
+                    *sum += a * b;
+                }
+            }
+        }
+    }
+}
+
+/// The filter of a file, `[channels, 1, k, k]`, as [`depthwise_conv`] wants it. Differentiable.
+pub fn filter_from_conv2d(weight: &Tensor) -> Result<Tensor> {
+    let (c, one, k, k2) = weight.dims4()?;
+    if one != 1 || k != k2 || weight.dtype() != DType::F32 {
+        bail!("depthwise: expected an f32 weight [c, 1, k, k], found {weight:?}");
+    }
+    weight.reshape((c, k * k))?.t()?.contiguous()?.reshape((k, k, c))
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+
+    use super::*;
+
+    fn random(shape: &[usize]) -> Tensor {
+        Tensor::randn(0.0f32, 1.0, shape, &Device::Cpu).unwrap()
+    }
+
+    fn distance(a: &Tensor, b: &Tensor) -> f32 {
+        let difference = (a - b).unwrap().abs().unwrap().flatten_all().unwrap();
+        difference.max(0).unwrap().to_scalar().unwrap()
+    }
+
+    /// candle's own grouped convolution of the same tensors.
+    fn reference(x: &Tensor, weight: &Tensor) -> Tensor {
+        let (c, _, k, _) = weight.dims4().unwrap();
+        let x = x.permute((0, 3, 1, 2)).unwrap().contiguous().unwrap();
+        let out = x.conv2d(weight, k / 2, 1, 1, c).unwrap();
+        out.permute((0, 2, 3, 1)).unwrap().contiguous().unwrap()
+    }
+
+    #[test]
+    fn agrees_with_candles_grouped_convolution() {
+        for (b, h, w, c, k) in [
+            (2, 9, 11, 5, 7),
+            (1, 3, 2, 16, 7),
+            (1, 1, 1, 33, 3),
+            (2, 20, 13, 40, 5),
+            (1, 12, 30, 8, 1),
+        ] {
+            let (x, weight) = (random(&[b, h, w, c]), random(&[c, 1, k, k]));
+            let found = depthwise_conv(&x, &filter_from_conv2d(&weight).unwrap()).unwrap();
+            let distance = distance(&found, &reference(&x, &weight));
+            assert!(distance < 1e-4, "{b} {h} {w} {c} {k}: {distance}");
+        }
+    }
+
+    #[test]
+    fn gradients_agree_with_finite_differences() {
+        let (b, h, w, c, k) = (2, 4, 6, 3, 5);
+        let x = Var::from_tensor(&random(&[b, h, w, c])).unwrap();
+        let weight = Var::from_tensor(&random(&[c, 1, k, k])).unwrap();
+        let target = random(&[b, h, w, c]);
+        // A loss that is linear in the output keeps finite differences exact in both arguments.
+        let loss = |x: &Tensor, weight: &Tensor| {
+            let out = depthwise_conv(x, &filter_from_conv2d(weight).unwrap()).unwrap();
+            (out * &target).unwrap().sum_all().unwrap()
+        };
+        let gradients = loss(&x, &weight).backward().unwrap();
+        for var in [&x, &weight] {
+            let gradient: Vec<f32> =
+                gradients.get(var).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+            let values: Vec<f32> = var.flatten_all().unwrap().to_vec1().unwrap();
+            for i in (0..values.len()).step_by(values.len() / 20) {
+                let at = |shift: f32| -> f32 {
+                    let mut values = values.clone();
+                    values[i] += shift;
+                    let moved = Tensor::from_vec(values, var.shape(), &Device::Cpu).unwrap();
+                    let is_x = var.dims() == x.dims();
+                    let (x, weight) =
+                        if is_x { (&moved, weight.as_tensor()) } else { (x.as_tensor(), &moved) };
+                    loss(x, weight).to_scalar().unwrap()
+                };
+                let expected = (at(0.5) - at(-0.5)) / 1.0;
+                assert!((gradient[i] - expected).abs() < 2e-3, "{i}: {} {expected}", gradient[i]);
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_shapes_are_errors() {
+        let x = random(&[1, 4, 4, 3]);
+        for filter in [random(&[2, 2, 3]), random(&[3, 3, 4]), random(&[3, 5, 3])] {
+            let error = depthwise_conv(&x, &filter).unwrap_err();
+            assert!(error.to_string().contains("[k, k, c] with an odd k"), "{error}");
+        }
+    }
+}
