@@ -27,6 +27,7 @@ use image::codecs::{jpeg::JpegDecoder, png::PngDecoder, webp::WebPDecoder};
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, RgbImage};
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 pub use header::Format;
@@ -35,11 +36,12 @@ pub use header::Format;
 const ACCEPTED: &str = "JPEG, PNG, WebP";
 
 /// A picture: 8-bit RGB, rows from the top, pixels interleaved. Never empty.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Image {
     pixels: Vec<u8>,
     width: u32,
     height: u32,
+    file_digest: Option<[u8; 32]>,
 }
 
 /// What we are willing to decode.
@@ -140,7 +142,7 @@ impl Image {
     pub fn from_rgb(width: u32, height: u32, pixels: Vec<u8>) -> Option<Self> {
         let expected = u64::from(width) * u64::from(height) * 3;
         let fits = expected > 0 && pixels.len() as u64 == expected;
-        fits.then_some(Self { pixels, width, height })
+        fits.then_some(Self { pixels, width, height, file_digest: None })
     }
 
     /// Reads a JPEG, PNG or WebP file.
@@ -152,14 +154,15 @@ impl Image {
         let format = header::scan(bytes, &mut |width, height| limits.check_size(width, height))?;
         let file = Cursor::new(bytes);
         let failed = |error| failure(format, error);
-        match format {
+        let decoded = match format {
             Format::Jpeg => read(JpegDecoder::new(file).map_err(failed)?, format, limits),
             Format::Png => {
                 let decoder = PngDecoder::with_limits(file, decoder_limits(limits));
                 read(decoder.map_err(failed)?, format, limits)
             }
             Format::WebP => read(WebPDecoder::new(file).map_err(failed)?, format, limits),
-        }
+        }?;
+        Ok(Self { file_digest: Some(Sha256::digest(bytes).into()), ..decoded })
     }
 
     /// Width in pixels, at least 1.
@@ -177,9 +180,23 @@ impl Image {
         &self.pixels
     }
 
+    /// SHA-256 of the file this was decoded from, or of the pixels if it never was a file: the name
+    /// by which identical images are recognised. Lower-case hex, as `sha256sum` prints it.
+    pub fn digest_hex(&self) -> String {
+        let digest = self.file_digest.unwrap_or_else(|| Sha256::digest(&self.pixels).into());
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// Gives the bytes away.
     pub fn into_pixels(self) -> Vec<u8> {
         self.pixels
+    }
+}
+
+impl PartialEq for Image {
+    /// The same picture, wherever it came from.
+    fn eq(&self, other: &Self) -> bool {
+        (self.width, self.height, &self.pixels) == (other.width, other.height, &other.pixels)
     }
 }
 

@@ -1,5 +1,31 @@
-//! Roadcrew.
+//! A supervised, batching cascade engine for one question about a dashcam image: does it show
+//! roadwork?
+//!
+//! The way in: README.md says what it does, ARCHITECTURE.md how it is built, and the modules below
+//! stand in the order in which they may use each other (a test holds that order):
+//!
+//! - plain data and pure decisions: [`prediction`], [`calibration`], [`cascade`]
+//! - pictures: [`image`], [`video`]; numbers about ourselves: [`metrics`], [`logging`]
+//! - computing: [`kernels`], [`models`], and what a researcher writes, [`backends`]
+//! - the engine: [`actors`]
+//! - doors: [`http`], [`config`], [`app`], [`lab`], [`cli`]
+//!
+//! A researcher's own backend is about forty lines: see `examples/own_backend.rs`.
 
+pub mod actors;
+pub mod app;
+pub mod backends;
+pub mod calibration;
+pub mod cascade;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod http;
 pub mod image;
 pub mod kernels;
+pub mod lab;
+pub mod logging;
+pub mod metrics;
+pub mod models;
+pub mod prediction;
 pub mod video;
