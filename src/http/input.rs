@@ -7,15 +7,12 @@
 
 use std::sync::Arc;
 
-use actix_multipart::{Field, Multipart, MultipartError};
-use actix_web::error::PayloadError;
-use actix_web::http::header::{self, HeaderMap, HeaderValue};
-use actix_web::web::Bytes;
+use actix_web::http::header::{self, HeaderMap};
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use futures_util::{Stream, TryStreamExt as _, stream};
 
+use super::form::Parts;
 use super::params::Wishes;
 use super::reply::Failure;
 use super::server::Limits;
@@ -27,9 +24,6 @@ use crate::video::{Clip, ClipError};
 /// The frame rate of a clip that names none: what a validator samples at.
 const DEFAULT_FPS: f64 = 1.0;
 
-/// A form is read in pieces of this size, so that it is not copied as a whole.
-const PIECE_BYTES: usize = 64 << 10;
-
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -40,8 +34,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 pub(crate) enum Kind {
     /// The bytes of an image.
     Raw,
-    /// `multipart/form-data`, with the header that names its boundary.
-    Form(HeaderValue),
+    /// `multipart/form-data`, with the value of the header, which names its boundary.
+    Form(String),
     /// A JSON document.
     Document,
 }
@@ -51,12 +45,12 @@ impl Kind {
     /// counts as raw: nobody sends an image as form pairs.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Failure> {
         let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(Self::Raw) };
-        let text = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
-        let essence = text.split(';').next().unwrap_or_default().trim();
-        match essence {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match essence.as_str() {
             "" | "application/octet-stream" | "application/x-www-form-urlencoded" => Ok(Self::Raw),
             "application/json" => Ok(Self::Document),
-            "multipart/form-data" => Ok(Self::Form(value.clone())),
+            "multipart/form-data" => Ok(Self::Form(value.into_owned())),
             image if image.starts_with("image/") => Ok(Self::Raw),
             other => {
                 let say = format!("bodies of type {other:?} are not read");
@@ -65,7 +59,7 @@ impl Kind {
         }
     }
 
-    /// Decodes the body. Blocks; must be called on a thread of a runtime's blocking pool.
+    /// Decodes the body.
     pub(crate) fn decode(
         self,
         bytes: Vec<u8>,
@@ -73,7 +67,7 @@ impl Kind {
     ) -> Result<(Input, Wishes), Failure> {
         match self {
             Self::Raw => Ok((picture(&bytes, limits)?, Wishes::default())),
-            Self::Form(content_type) => form(content_type, bytes, limits),
+            Self::Form(content_type) => form(&content_type, &bytes, limits),
             Self::Document => document(&bytes, limits),
         }
     }
@@ -194,49 +188,13 @@ impl Form<'_> {
     }
 }
 
-fn form(
-    content_type: HeaderValue,
-    bytes: Vec<u8>,
-    limits: &Limits,
-) -> Result<(Input, Wishes), Failure> {
-    let mut headers = HeaderMap::new();
-    headers.insert(header::CONTENT_TYPE, content_type);
-    let wrong = |error: MultipartError| Failure::BadBody(format!("the form is wrong: {error}"));
+fn form(content_type: &str, body: &[u8], limits: &Limits) -> Result<(Input, Wishes), Failure> {
+    let wrong = |what| Failure::BadBody(format!("the form is wrong: {what}"));
     let frames = Frames { limits, frames: Vec::new() };
     let mut form = Form { image: None, frames, fps: None, wishes: Wishes::default() };
-    let reading = async {
-        let mut parts = Multipart::new(&headers, pieces(bytes.into()));
-        while let Some(mut part) = parts.try_next().await.map_err(wrong)? {
-            let name = part.name().unwrap_or_default().to_owned();
-            let bytes = whole(&mut part).await.map_err(wrong)?;
-            form.take(&name, &bytes)?;
-        }
-        form.finish()
-    };
-    // All bytes are there, so this never waits for anything.
-    tokio::runtime::Handle::current().block_on(reading)
-}
-
-async fn whole(part: &mut Field) -> Result<Vec<u8>, MultipartError> {
-    let mut bytes = Vec::new();
-    while let Some(piece) = part.try_next().await? {
-        bytes.extend_from_slice(&piece);
+    for part in Parts::new(content_type, body).map_err(wrong)? {
+        let part = part.map_err(wrong)?;
+        form.take(&part.name, part.bytes)?;
     }
-    Ok(bytes)
+    form.finish()
 }
-
-/// The bytes in pieces. Yields between them, or the reader would buffer all of them first.
-fn pieces(bytes: Bytes) -> impl Stream<Item = Result<Bytes, PayloadError>> {
-    stream::unfold(bytes, |mut rest| async move {
-        if rest.is_empty() {
-            return None;
-        }
-        tokio::task::yield_now().await;
-        let piece = rest.split_to(rest.len().min(PIECE_BYTES));
-        Some((Ok(piece), rest))
-    })
-}
-
-#[cfg(test)]
-#[path = "input_tests.rs"]
-mod tests;

@@ -12,6 +12,7 @@
 
 mod body;
 mod budget;
+mod form;
 mod input;
 mod log;
 mod openapi;

@@ -32,6 +32,10 @@ use crate::video::ClipLimits;
 /// How often the supervisor's pulse is felt.
 const PULSE: Duration = Duration::from_millis(50);
 
+/// How long a connection whose body was refused unread stays open, so that the client, which may be
+/// busy sending, gets to read the reply.
+const LINGER: Duration = Duration::from_secs(2);
+
 /// How long the last replies may take on their way out once everything is answered.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -47,9 +51,10 @@ pub struct Limits {
 /// How a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// It was asked to, and everything in flight was answered first.
+    /// It was asked to, and everything in flight was answered first; what was left after
+    /// `http.drain_s`, with a refusal.
     Drained,
-    /// It was asked twice, or `http.drain_s` was over; connections were cut.
+    /// It was asked twice, or replies would not go out; connections were cut.
     Forced,
     /// The engine's supervisor died; the process must end with 70.
     SupervisorDied,
@@ -110,11 +115,11 @@ pub fn bind(spec: &HttpSpec, engine: Engine, limits: Limits) -> anyhow::Result<B
     let server = HttpServer::new(app)
         .workers(workers)
         // The limit is each worker's.
-        .max_connections(spec.max_connections.div_ceil(workers))
+        .max_connections((spec.max_connections / workers).max(1))
         .worker_max_blocking_threads(cores)
         .keep_alive(Duration::from_secs(spec.keep_alive_s))
         .client_request_timeout(read_timeout)
-        .client_disconnect_timeout(read_timeout)
+        .client_disconnect_timeout(LINGER)
         // Or nobody would notice that a client has left, and its job would be computed.
         .h1_allow_half_closed(false)
         .shutdown_timeout(spec.drain_s.max(LAST_WORDS.as_secs()))
@@ -175,16 +180,16 @@ impl Bound {
         let (begun, second) = (clock::now(), pin!(shutdown.requested(2)));
         tracing::info!(in_flight = engine.in_flight(), asked, "draining");
         let finish = beside(&mut server, finish(&engine, drain));
-        let all_answered = match select(pin!(finish), second).await {
-            Either::Left((answered, _)) => answered?,
+        match select(pin!(finish), second).await {
+            Either::Left((finished, _)) => finished?,
             Either::Right(_) => return Ok(end(asked, false)),
-        };
+        }
         let stopped = close(server, begun + drain);
         let all_sent = match select(pin!(stopped), pin!(shutdown.requested(2))).await {
             Either::Left((stopped, _)) => stopped?,
             Either::Right(_) => false,
         };
-        Ok(end(asked, all_answered && all_sent))
+        Ok(end(asked, all_sent))
     }
 }
 
@@ -217,14 +222,12 @@ async fn until_over(engine: &Engine, shutdown: &Shutdown) -> bool {
     matches!(select(pin!(shutdown.requested(1)), pin!(dead)).await, Either::Left(_))
 }
 
-/// Waits for the answers of what is in flight. False if time ran out; then the rest is rejected.
-async fn finish(engine: &Engine, at_most: Duration) -> bool {
-    let in_time = engine.drain(at_most).await;
-    if !in_time {
+/// Waits for the answers of what is in flight; rejects what is left when time is up.
+async fn finish(engine: &Engine, at_most: Duration) {
+    if !engine.drain(at_most).await {
         tracing::warn!(in_flight = engine.in_flight(), "out of time; the rest is rejected");
         engine.clone().stop().await;
     }
-    in_time
 }
 
 /// Closes the listener and the connections once their replies are out. False if that took until
