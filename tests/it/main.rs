@@ -2,4 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod engine;
+mod http;
+mod http_life;
 mod layers;
+mod support;
