@@ -393,12 +393,18 @@ fn silu(x: f32) -> f32 {
 /// beyond the clamp it is 1 in f32. No table and no branch, so it vectorises.
 #[inline(always)]
 fn erf(x: f32) -> f32 {
-    const EDGE: f32 = 3.832_506_9;
+    const EDGE: f32 = 3.832_507;
     let x = x.clamp(-EDGE, EDGE);
     let x2 = x * x;
     let above = polynomial(
         x2,
-        &[2.290_506_5e-4, 3.408_291e-3, 5.095_569_5e-2, 1.852_083_2e-1, 1.128_379_1],
+        &[
+            2.290_506_5e-4,
+            3.408_291e-3,
+            5.095_569_5e-2,
+            1.852_083_2e-1,
+            std::f32::consts::FRAC_2_SQRT_PI,
+        ],
     );
     let below = polynomial(
         x2,
