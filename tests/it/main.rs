@@ -3,3 +3,4 @@
 
 mod engine;
 mod layers;
+mod parity;
