@@ -1,7 +1,8 @@
 // Pictures of any size become one f32 tensor: scale, resize, normalise. One launch per batch.
 //
 // The GPU side of src/kernels/preprocess.rs, whose tests hold the same algorithm (their `direct`
-// function) against the CPU twin. Formulas: see there. NOT YET LAUNCHED ON A GPU.
+// function) against the CPU twin. Formulas: see there. Compiles with NVRTC 13 for compute_90, but
+// NOT YET LAUNCHED ON A GPU.
 //
 // Launch
 //   grid   (ceil(out_width / blockDim.x), ceil(out_height / blockDim.y), images in the batch)

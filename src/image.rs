@@ -1,6 +1,6 @@
 //! Bytes from outside become pixels, within limits.
 //!
-//! A size is always read from the file's header first (see [`header`]), so what is too large is
+//! A size is always read from the file's header first (see `header`), so what is too large is
 //! refused before any decoder is built. JPEG, PNG and WebP are read as Pillow's
 //! `exif_transpose(open(..)).convert("RGB")` reads them: first frame, orientation applied, alpha
 //! dropped (not composited), colour profiles ignored. One difference: 16-bit samples keep their

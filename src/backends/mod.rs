@@ -3,6 +3,7 @@
 //! A backend is born, lives and dies on one instance's thread. It knows nothing of jobs, stages,
 //! deadlines or HTTP; it may panic, and the engine loses nothing but the instance.
 
+pub mod classifier;
 mod registry;
 pub mod scripted;
 

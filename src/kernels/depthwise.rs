@@ -7,6 +7,7 @@
 //! Must not know: which network it is part of.
 
 use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, bail};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{floats, vectorised};
@@ -78,12 +79,9 @@ impl CustomOp2 for Depthwise {
         let (x, filter) = (floats("depthwise", s1, l1)?, floats("depthwise", s2, l2)?);
         let mut out = vec![0.0; x.len()];
         if !out.is_empty() {
+            let packed = Packed::new(x, filter, sizes);
             out.par_chunks_exact_mut(sizes.row()).enumerate().for_each(|(i, out)| {
-                let (image, y) = (i / sizes.height, i % sizes.height);
-                vectorised(
-                    #[inline(always)]
-                    || forward_row(x, filter, out, sizes, (image, y)),
-                );
+                pulp::Arch::new().dispatch(Row { packed: &packed, i, out });
             });
         }
         Ok((CpuStorage::F32(out), l1.shape().clone()))
@@ -107,88 +105,100 @@ impl CustomOp2 for Depthwise {
     }
 }
 
-/// Channels summed in registers at once.
+/// Channels in a block: at least the widest register there is.
 const LANES: usize = 16;
 /// Neighbouring output pixels that share each load of a filter value.
-const PIXELS: usize = 4;
+const PIXELS: usize = 8;
 
-#[inline(always)]
-fn forward_row(x: &[f32], filter: &[f32], out: &mut [f32], sizes: Sizes, at: (usize, usize)) {
-    let c = sizes.channels;
-    let whole = c - c % LANES;
-    // Pixels whose whole window lies inside the row are done several at a time.
-    let half = sizes.k / 2;
-    let inner = half.min(sizes.width)..sizes.width.saturating_sub(half).max(half.min(sizes.width));
-    let mut px = 0;
-    while px < sizes.width {
-        let many = inner.contains(&px) && px + PIXELS <= inner.end;
-        for lane in (0..whole).step_by(LANES) {
-            if many {
-                inner_pixels(x, filter, out, sizes, (at.0, at.1, px, lane));
-            } else {
-                one_pixel::<LANES>(x, filter, out, sizes, (at.0, at.1, px, lane));
+type Lane = [f32; LANES];
+
+/// The arguments in blocks of [`LANES`] channels, with zeros around what is missing, so that the
+/// inner loop has no edges: `x` `[batch, height, blocks, padded width]`, the filter
+/// `[blocks, k, k]`.
+struct Packed {
+    x: Vec<Lane>,
+    filter: Vec<Lane>,
+    sizes: Sizes,
+    blocks: usize,
+    /// Whole groups of output pixels, and what the filter sees beyond them.
+    padded: usize,
+}
+
+impl Packed {
+    fn new(x: &[f32], filter: &[f32], sizes: Sizes) -> Self {
+        let Sizes { batch, height, width, channels, k } = sizes;
+        let blocks = channels.div_ceil(LANES);
+        let padded = width.next_multiple_of(PIXELS) + k - 1;
+        let mut lanes = vec![[0.0; LANES]; batch * height * blocks * padded];
+        let rows = lanes.par_chunks_exact_mut(blocks * padded).zip(x.par_chunks_exact(sizes.row()));
+        rows.for_each(|(lanes, row)| {
+            for (px, pixel) in row.chunks_exact(channels).enumerate() {
+                for (block, values) in pixel.chunks(LANES).enumerate() {
+                    let lane = &mut lanes[block * padded + px + k / 2];
+                    lane[..values.len()].copy_from_slice(values);
+                }
+            }
+        });
+        let mut packed_filter = vec![[0.0; LANES]; blocks * k * k];
+        for (at, values) in filter.chunks_exact(channels).enumerate() {
+            for (block, values) in values.chunks(LANES).enumerate() {
+                packed_filter[block * k * k + at][..values.len()].copy_from_slice(values);
             }
         }
-        for lane in whole..c {
-            for extra in 0..if many { PIXELS } else { 1 } {
-                one_pixel::<1>(x, filter, out, sizes, (at.0, at.1, px + extra, lane));
-            }
-        }
-        px += if many { PIXELS } else { 1 };
+        Self { x: lanes, filter: packed_filter, sizes, blocks, padded }
     }
 }
 
-/// `N` channels from `lane` on, of one output pixel; skips what lies outside the picture.
-#[inline(always)]
-fn one_pixel<const N: usize>(
-    x: &[f32],
-    filter: &[f32],
-    out: &mut [f32],
-    sizes: Sizes,
-    (image, y, px, lane): (usize, usize, usize, usize),
-) {
-    let Sizes { height, width, channels: c, k, .. } = sizes;
-    let half = k / 2;
-    let mut sum = [0.0f32; N];
-    for ky in half.saturating_sub(y)..k.min(height + half - y) {
-        let row = (image * height + y + ky - half) * width;
-        for kx in half.saturating_sub(px)..k.min(width + half - px) {
-            let source = &x[(row + px + kx - half) * c + lane..][..N];
-            let weights = &filter[(ky * k + kx) * c + lane..][..N];
-            for i in 0..N {
-                sum[i] += source[i] * weights[i];
-            }
-        }
-    }
-    out[px * c + lane..][..N].copy_from_slice(&sum);
+/// The work on output row `i`, counted over the batch.
+struct Row<'a> {
+    packed: &'a Packed,
+    i: usize,
+    out: &'a mut [f32],
 }
 
-/// [`PIXELS`] neighbouring output pixels, all of whose columns exist.
-#[inline(always)]
-fn inner_pixels(
-    x: &[f32],
-    filter: &[f32],
-    out: &mut [f32],
-    sizes: Sizes,
-    (image, y, px, lane): (usize, usize, usize, usize),
-) {
-    let Sizes { height, width, channels: c, k, .. } = sizes;
-    let half = k / 2;
-    let mut sums = [[0.0f32; LANES]; PIXELS];
-    for ky in half.saturating_sub(y)..k.min(height + half - y) {
-        let row = (image * height + y + ky - half) * width;
-        for kx in 0..k {
-            let weights = &filter[(ky * k + kx) * c + lane..][..LANES];
-            for (p, sum) in sums.iter_mut().enumerate() {
-                let source = &x[(row + px + p + kx - half) * c + lane..][..LANES];
-                for i in 0..LANES {
-                    sum[i] += source[i] * weights[i];
+impl WithSimd for Row<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Sizes { channels, .. } = self.packed.sizes;
+        for (group, out) in self.out.chunks_mut(PIXELS * channels).enumerate() {
+            for first in (0..channels).step_by(S::F32_LANES) {
+                let sums = self.packed.sums(simd, self.i, group * PIXELS, first);
+                for (sum, pixel) in sums.into_iter().zip(out.chunks_exact_mut(channels)) {
+                    let pixel = &mut pixel[first..channels.min(first + S::F32_LANES)];
+                    simd.partial_store_f32s(pixel, sum);
                 }
             }
         }
     }
-    for (p, sum) in sums.iter().enumerate() {
-        out[(px + p) * c + lane..][..LANES].copy_from_slice(sum);
+}
+
+impl Packed {
+    /// [`PIXELS`] output pixels from `px` on, of as many channels from `first` on as a register
+    /// holds.
+    #[inline(always)]
+    fn sums<S: Simd>(&self, simd: S, i: usize, px: usize, first: usize) -> [S::f32s; PIXELS] {
+        let Sizes { height, k, .. } = self.sizes;
+        let (half, y) = (k / 2, i % height);
+        let (block, part) = (first / LANES, first % LANES / S::F32_LANES);
+        let parts = LANES / S::F32_LANES;
+        let (x, _) = S::as_simd_f32s(self.x.as_flattened());
+        let (filter, _) = S::as_simd_f32s(self.filter.as_flattened());
+        let mut sums = [simd.splat_f32s(0.0); PIXELS];
+        for ky in half.saturating_sub(y)..k.min(height + half - y) {
+            let row = ((i + ky - half) * self.blocks + block) * self.padded + px;
+            let source = &x[row * parts..][..(PIXELS + k - 1) * parts];
+            let filter = &filter[(block * k + ky) * k * parts..][..k * parts];
+            for kx in 0..k {
+                let weight = filter[kx * parts + part];
+                let source = &source[kx * parts + part..];
+                for (sum, source) in sums.iter_mut().zip(source.iter().step_by(parts)) {
+                    *sum = simd.mul_add_e_f32s(*source, weight, *sum);
+                }
+            }
+        }
+        sums
     }
 }
 
@@ -215,20 +225,24 @@ impl CustomOp2 for FilterGradient {
         if x.len() != gradient.len() {
             bail!("{}: {:?} against {:?}", self.name(), l1.dims(), l2.dims());
         }
-        let zeros = || vec![0.0f32; self.k * self.k * sizes.channels];
-        let sum = (0..sizes.batch * sizes.height)
+        // One sum per image, added up in order: the same bits whatever the number of threads.
+        let per_image: Vec<Vec<f32>> = (0..sizes.batch)
             .into_par_iter()
-            .fold(zeros, |mut sum, i| {
-                vectorised(
-                    #[inline(always)]
-                    || filter_gradient_row(x, gradient, &mut sum, sizes, i),
-                );
+            .map(|image| {
+                let mut sum = vec![0.0f32; self.k * self.k * sizes.channels];
+                for row in image * sizes.height..(image + 1) * sizes.height {
+                    vectorised(
+                        #[inline(always)]
+                        || filter_gradient_row(x, gradient, &mut sum, sizes, row),
+                    );
+                }
                 sum
             })
-            .reduce(zeros, |mut a, b| {
-                a.iter_mut().zip(&b).for_each(|(a, b)| *a += b);
-                a
-            });
+            .collect();
+        let mut sum = vec![0.0f32; self.k * self.k * sizes.channels];
+        for part in &per_image {
+            sum.iter_mut().zip(part).for_each(|(a, b)| *a += b);
+        }
         Ok((CpuStorage::F32(sum), Shape::from(shape.to_vec())))
     }
 }

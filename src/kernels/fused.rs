@@ -64,7 +64,7 @@ pub fn split_heads(qkv: &Tensor, bias: &Tensor, rope: &Tensor, heads: usize) -> 
 /// Values per task: enough to be worth waking another thread.
 const VALUES_PER_TASK: usize = 1 << 14;
 
-/// Runs `each` over blocks of whole rows of `n` values, in parallel if there is enough to do.
+/// Runs `each` (inlined, to be compiled for this machine) over blocks of whole rows of `n` values, in parallel if there is enough to do.
 /// `each` gets the index of the block's first row.
 fn rows(values: &mut [f32], n: usize, each: impl Fn(usize, &mut [f32]) + Sync) {
     if values.is_empty() || n == 0 {
@@ -124,11 +124,16 @@ impl InplaceOp2 for BiasAct {
         let (n, name, act) = (last(l1), InplaceOp2::name(self), self.0);
         let bias = floats(name, s2, l2)?;
         expect(name, "bias", bias.len(), n)?;
-        rows(floats_mut(name, s1, l1)?, n, |_, values| {
-            for row in values.chunks_exact_mut(n) {
-                bias_act(row, bias, act);
-            }
-        });
+        rows(
+            floats_mut(name, s1, l1)?,
+            n,
+            #[inline(always)]
+            |_, values| {
+                for row in values.chunks_exact_mut(n) {
+                    bias_act(row, bias, act);
+                }
+            },
+        );
         Ok(())
     }
 }
@@ -165,15 +170,20 @@ impl InplaceOp3 for Residual {
         expect(name, "scale_shift", affine.len(), 2 * n)?;
         expect(name, "residual", residual.len(), values.len())?;
         let (scale, shift) = affine.split_at(n);
-        rows(values, n, |first, values| {
-            let residual = &residual[first * n..];
-            for (row, residual) in values.chunks_exact_mut(n).zip(residual.chunks_exact(n)) {
-                let others = residual.iter().zip(scale).zip(shift);
-                for (y, ((r, a), b)) in row.iter_mut().zip(others) {
-                    *y = r + (a * *y + b);
+        rows(
+            values,
+            n,
+            #[inline(always)]
+            |first, values| {
+                let residual = &residual[first * n..];
+                for (row, residual) in values.chunks_exact_mut(n).zip(residual.chunks_exact(n)) {
+                    let others = residual.iter().zip(scale).zip(shift);
+                    for (y, ((r, a), b)) in row.iter_mut().zip(others) {
+                        *y = r + (a * *y + b);
+                    }
                 }
-            }
-        });
+            },
+        );
         Ok(())
     }
 }
@@ -187,18 +197,23 @@ impl InplaceOp1 for Softmax {
 
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
         let (n, scale) = (last(layout), self.0);
-        rows(floats_mut(InplaceOp1::name(self), storage, layout)?, n, |_, values| {
-            for row in values.chunks_exact_mut(n) {
-                let high = reduce(row, f32::NEG_INFINITY, |a, b| if a > b { a } else { b });
-                for y in row.iter_mut() {
-                    *y = exp((*y - high) * scale);
+        rows(
+            floats_mut(InplaceOp1::name(self), storage, layout)?,
+            n,
+            #[inline(always)]
+            |_, values| {
+                for row in values.chunks_exact_mut(n) {
+                    let high = reduce(row, f32::NEG_INFINITY, |a, b| if a > b { a } else { b });
+                    for y in row.iter_mut() {
+                        *y = exp((*y - high) * scale);
+                    }
+                    let whole = 1.0 / reduce(row, 0.0, |a, b| a + b);
+                    for y in row.iter_mut() {
+                        *y *= whole;
+                    }
                 }
-                let whole = 1.0 / reduce(row, 0.0, |a, b| a + b);
-                for y in row.iter_mut() {
-                    *y *= whole;
-                }
-            }
-        });
+            },
+        );
         Ok(())
     }
 }
@@ -225,15 +240,20 @@ impl CustomOp3 for Norm {
         expect(name, "weight", weight.len(), n)?;
         expect(name, "bias", bias.len(), n)?;
         let mut out = vec![0.0; x.len()];
-        rows(&mut out, n, |first, out| {
-            let x = &x[first * n..];
-            for (out, x) in out.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
-                norm_row(x, out, eps);
-                for (y, (w, b)) in out.iter_mut().zip(weight.iter().zip(bias)) {
-                    *y = *y * w + b;
+        rows(
+            &mut out,
+            n,
+            #[inline(always)]
+            |first, out| {
+                let x = &x[first * n..];
+                for (out, x) in out.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
+                    norm_row(x, out, eps);
+                    for (y, (w, b)) in out.iter_mut().zip(weight.iter().zip(bias)) {
+                        *y = *y * w + b;
+                    }
                 }
-            }
-        });
+            },
+        );
         Ok((CpuStorage::F32(out), l1.shape().clone()))
     }
 }
@@ -271,15 +291,20 @@ impl CustomOp2 for Gated {
         let (y, bias) = (floats(name, s1, l1)?, floats(name, s2, l2)?);
         expect(name, "bias", bias.len(), 2 * n)?;
         let mut out = vec![0.0; y.len() / 2];
-        rows(&mut out, n, |first, out| {
-            let y = &y[first * 2 * n..];
-            for (out, y) in out.chunks_exact_mut(n).zip(y.chunks_exact(2 * n)) {
-                out.copy_from_slice(&y[..n]);
-                bias_act(out, &bias[..n], act);
-                let up = y[n..].iter().zip(&bias[n..]);
-                out.iter_mut().zip(up).for_each(|(out, (up, b))| *out *= up + b);
-            }
-        });
+        rows(
+            &mut out,
+            n,
+            #[inline(always)]
+            |first, out| {
+                let y = &y[first * 2 * n..];
+                for (out, y) in out.chunks_exact_mut(n).zip(y.chunks_exact(2 * n)) {
+                    out.copy_from_slice(&y[..n]);
+                    bias_act(out, &bias[..n], act);
+                    let up = y[n..].iter().zip(&bias[n..]);
+                    out.iter_mut().zip(up).for_each(|(out, (up, b))| *out *= up + b);
+                }
+            },
+        );
         let mut dims = l1.dims().to_vec();
         if let Some(last) = dims.last_mut() {
             *last = n;
@@ -319,20 +344,25 @@ impl CustomOp3 for SplitHeads {
         let prefix = tokens - patches;
         let mut out = vec![0.0; qkv.len()];
         // Row r of the result is token r % tokens of one head of q, k or v of one image.
-        rows(&mut out, d, |first, out| {
-            for (r, out) in (first..).zip(out.chunks_exact_mut(d)) {
-                let (token, head) = (r % tokens, r / tokens % heads);
-                let (image, part) = (r / tokens / heads % batch, r / tokens / heads / batch);
-                let column = (part * heads + head) * d;
-                let source = &qkv[(image * tokens + token) * wide + column..][..d];
-                let sums = source.iter().zip(&bias[column..]);
-                out.iter_mut().zip(sums).for_each(|(out, (x, b))| *out = x + b);
-                if part < 2 && token >= prefix {
-                    let at = (token - prefix) * d;
-                    rotate(out, &cos[at..at + d], &sin[at..at + d]);
+        rows(
+            &mut out,
+            d,
+            #[inline(always)]
+            |first, out| {
+                for (r, out) in (first..).zip(out.chunks_exact_mut(d)) {
+                    let (token, head) = (r % tokens, r / tokens % heads);
+                    let (image, part) = (r / tokens / heads % batch, r / tokens / heads / batch);
+                    let column = (part * heads + head) * d;
+                    let source = &qkv[(image * tokens + token) * wide + column..][..d];
+                    let sums = source.iter().zip(&bias[column..]);
+                    out.iter_mut().zip(sums).for_each(|(out, (x, b))| *out = x + b);
+                    if part < 2 && token >= prefix {
+                        let at = (token - prefix) * d;
+                        rotate(out, &cos[at..at + d], &sin[at..at + d]);
+                    }
                 }
-            }
-        });
+            },
+        );
         Ok((CpuStorage::F32(out), Shape::from((3, batch * heads, tokens, d))))
     }
 }
@@ -393,12 +423,18 @@ fn silu(x: f32) -> f32 {
 /// beyond the clamp it is 1 in f32. No table and no branch, so it vectorises.
 #[inline(always)]
 fn erf(x: f32) -> f32 {
-    const EDGE: f32 = 3.832_506_9;
+    const EDGE: f32 = 3.832_507;
     let x = x.clamp(-EDGE, EDGE);
     let x2 = x * x;
     let above = polynomial(
         x2,
-        &[2.290_506_5e-4, 3.408_291e-3, 5.095_569_5e-2, 1.852_083_2e-1, 1.128_379_1],
+        &[
+            2.290_506_5e-4,
+            3.408_291e-3,
+            5.095_569_5e-2,
+            1.852_083_2e-1,
+            std::f32::consts::FRAC_2_SQRT_PI,
+        ],
     );
     let below = polynomial(
         x2,

@@ -4,7 +4,7 @@
 //! a GPU and the one that the tests compare the GPU with. Kernels that only the CPU needs
 //! ([`depthwise`], [`fused`]) are candle custom operations.
 //!
-//! The loops are plain Rust that the compiler vectorises; [`vectorised`] lets it use the widest
+//! The loops are plain Rust that the compiler vectorises; `vectorised` lets it use the widest
 //! instructions that the machine has.
 //!
 //! Must not know: models, files, requests.

@@ -236,7 +236,9 @@ impl Pass<'_> {
     fn weigh_columns(&self, row: &[f32], out: [&mut [f32]; 3]) {
         let factor: [f32; 3] = std::array::from_fn(|c| self.plan.factor(c));
         let bias: [f32; 3] = std::array::from_fn(|c| self.plan.bias(c));
-        for x in 0..self.plan.width {
+        let [red, green, blue] = out;
+        let values = red.iter_mut().zip(green).zip(blue);
+        for (x, ((red, green), blue)) in values.enumerate() {
             let (first, weights) = self.horizontal.at(x);
             let mut sum = [0.0f32; 3];
             for (pixel, &weight) in row[first * 3..].chunks_exact(3).zip(weights) {
@@ -244,9 +246,9 @@ impl Pass<'_> {
                     sum[c] += weight * pixel[c];
                 }
             }
-            for c in 0..3 {
-                out[c][x] = sum[c] * factor[c] + bias[c];
-            }
+            *red = sum[0] * factor[0] + bias[0];
+            *green = sum[1] * factor[1] + bias[1];
+            *blue = sum[2] * factor[2] + bias[2];
         }
     }
 }
@@ -284,9 +286,8 @@ mod tests {
             total_y += wy;
             for j in x0..x1 {
                 let w = wy * weight(j, cx, sx);
-                for c in 0..3 {
-                    sum[c] += w * f32::from(image.pixels()[(i * width + j) * 3 + c]);
-                }
+                let pixel = &image.pixels()[(i * width + j) * 3..];
+                sum.iter_mut().zip(pixel).for_each(|(sum, p)| *sum += w * f32::from(*p));
             }
         }
         std::array::from_fn(|c| sum[c] / (total_y * total_x) * plan.factor(c) + plan.bias(c))

@@ -5,4 +5,5 @@ mod engine;
 mod http;
 mod http_life;
 mod layers;
+mod parity;
 mod support;
