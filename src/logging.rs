@@ -2,6 +2,8 @@
 //!
 //! Must not know: what is logged, or by whom.
 
+use std::io::IsTerminal as _;
+
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
@@ -40,6 +42,7 @@ pub fn check_filter(filter: &str) -> Result<(), String> {
 pub fn start(spec: &LogSpec) -> Result<(), String> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(parse(&spec.filter)?)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let _already_started = match spec.format {
         LogFormat::Text => builder.try_init(),

@@ -45,6 +45,8 @@ impl FromStr for Setting {
 /// Everything that settings are read from, besides the compiled-in defaults.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
+    /// Settings of the program's own, as TOML.
+    pub program: String,
     /// The files, in order.
     pub files: Vec<PathBuf>,
     /// The environment.
@@ -81,19 +83,31 @@ pub(super) fn file(path: &Path) -> Result<Layer, Problem> {
         let next = "check the path given with --config, and that it can be read";
         Problem::source(error.to_string(), next)
     })?;
-    let broken = |error: toml::de::Error| {
-        let start = error.span().map_or(0, |span| span.start);
-        let (line, column) = position(&text, start);
-        let message = format!("{}:{line}:{column}: {}", path.display(), error.message());
-        Problem::source(message, "correct the TOML there; the rest was not looked at")
-    };
-    let table: toml::Table = text.parse().map_err(broken)?;
-    let spans = DeTable::parse(&text).map_err(broken)?;
+    let (table, spans) = parse(&text, &path.display().to_string())?;
     let with_line = |(key, value): (Key, Value)| {
-        let line = position(&text, start_of(spans.get_ref(), key.names())).0;
+        let line = position(&text, start_of(&spans, key.names())).0;
         (key, Leaf { value, origin: Origin::File { path: path.to_owned(), line } })
     };
     Ok(flatten(table).into_iter().map(with_line).collect())
+}
+
+/// The program's own settings.
+pub(super) fn program(text: &str) -> Result<Layer, Problem> {
+    let (table, _) = parse(text, "the settings of this program")?;
+    let leaf = |value| Leaf { value, origin: Origin::Program };
+    Ok(flatten(table).into_iter().map(|(key, value)| (key, leaf(value))).collect())
+}
+
+/// A text's values, and where in it they stand.
+fn parse<'t>(text: &'t str, name: &str) -> Result<(toml::Table, DeTable<'t>), Problem> {
+    let broken = |error: toml::de::Error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let (line, column) = position(text, start);
+        let message = format!("{name}:{line}:{column}: {}", error.message());
+        Problem::source(message, "correct the TOML there; the rest was not looked at")
+    };
+    let table = text.parse().map_err(broken)?;
+    Ok((table, DeTable::parse(text).map_err(broken)?.into_inner()))
 }
 
 /// The plain names. `first` is the stage that the thresholds belong to; without one they are

@@ -153,8 +153,9 @@ struct Layers {
 
 fn read(sources: &Sources) -> Result<Layers, Vec<Problem>> {
     let (mut before_aliases, mut problems) = (Vec::new(), Vec::new());
-    for path in &sources.files {
-        match layers::file(path) {
+    let program = std::iter::once(layers::program(&sources.program));
+    for layer in program.chain(sources.files.iter().map(|path| layers::file(path))) {
+        match layer {
             Ok(layer) => before_aliases.push(layer),
             Err(problem) => problems.push(problem),
         }

@@ -42,9 +42,12 @@ fn folder() -> PathBuf {
 #[test]
 fn every_shipped_file_is_accepted() {
     let files = fs_err::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
-    let files: Vec<_> =
-        files.filter(|path| path.extension().is_some_and(|e| e == "toml")).collect();
-    assert!(!files.is_empty());
+    // `scripted.toml` is a script, which the backend of that name reads.
+    let is_ours = |path: &PathBuf| {
+        path.extension().is_some_and(|e| e == "toml") && !path.ends_with("scripted.toml")
+    };
+    let files: Vec<_> = files.filter(is_ours).collect();
+    assert!(files.len() >= 2);
     for path in files {
         let sources = Sources { files: vec![path.clone()], ..Sources::default() };
         let resolved = resolve(&sources, &names())
@@ -351,7 +354,7 @@ proptest! {
         let path = dir.path().join("any.toml");
         fs_err::write(&path, table.to_string()).unwrap();
         let env = vec![(format!("ROADCREW__{name}"), text.clone()), ("MINER_PORT".into(), text)];
-        let sources = Sources { files: vec![path], env, sets: Vec::new() };
+        let sources = Sources { files: vec![path], env, ..Sources::default() };
         if let Err(problems) = resolve(&sources, &names()) {
             prop_assert!(!problems.0.is_empty());
         }

@@ -15,6 +15,8 @@ use super::key::Key;
 pub enum Origin {
     /// Compiled in: `config/default.toml`.
     Default,
+    /// The program: a researcher's own.
+    Program,
     /// A file named with `--config`.
     File {
         /// Its path, as it was given.
@@ -32,6 +34,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
+            Self::Program => f.write_str("program"),
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
             Self::Env(name) => write!(f, "env {name}"),
             Self::Set => f.write_str("--set"),

@@ -1,0 +1,162 @@
+//! The wiring: from a checked configuration and the parts it may name to a running engine.
+//!
+//! Must not know: arguments, or how anything is printed.
+
+mod exit;
+mod parts;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::actors::{Engine, Routing, StagePlan};
+use crate::backends::BackendContext;
+use crate::cascade::PolicyContext;
+use crate::config::{Config, StageConfig};
+use crate::http::{self, Ended, Limits};
+use crate::metrics;
+
+pub use exit::Exit;
+pub use parts::Parts;
+
+/// How often the metrics are folded; between scrapes they would grow.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// A configuration and the parts it names, ready to start.
+#[derive(Clone)]
+pub struct App {
+    config: Config,
+    parts: Parts,
+}
+
+impl App {
+    /// Takes a configuration that was checked against the names of these parts.
+    pub fn new(config: Config, parts: Parts) -> Self {
+        Self { config, parts }
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What the whole process has only once: the metrics' recorder and the threads for tensors.
+    /// Later calls change nothing.
+    pub fn prepare_process(&self) {
+        metrics::install();
+        let threads = self.config.engine.threads;
+        if std::env::var_os("RAYON_NUM_THREADS").is_none() && threads > 0 {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            if let Err(error) = pool.build_global() {
+                tracing::debug!(%error, "the threads for tensors are as they were");
+            }
+        }
+    }
+
+    /// Starts the engine. Must be called within an actix system; the stages load in the background.
+    ///
+    /// # Errors
+    /// If the configuration names a part that is not there; one that was checked does not.
+    pub fn start_engine(&self) -> anyhow::Result<Engine> {
+        let cascade = &self.config.cascade;
+        let mut plans = Vec::new();
+        for name in &cascade.order {
+            let stage = self.config.stages.get(name);
+            plans.push(self.plan(name, stage.with_context(|| format!("no stage {name}"))?)?);
+        }
+        let context = PolicyContext {
+            stages: cascade.order.clone(),
+            rules: plans.iter().map(|plan| plan.rule.clone()).collect(),
+            exhausted: cascade.exhausted,
+        };
+        let policy = self.parts.policies.build(&cascade.policy, context);
+        let policy = policy.with_context(|| format!("no policy {}", cascade.policy))?;
+        let routing = Routing { policy, exhausted: cascade.exhausted };
+        Ok(Engine::start(&self.config.engine, routing, plans))
+    }
+
+    fn plan(&self, name: &str, stage: &StageConfig) -> anyhow::Result<StagePlan> {
+        let StageConfig { spec, rule, .. } = stage.clone();
+        let factory = self.parts.backends.get(&spec.backend);
+        let factory = factory.with_context(|| format!("no backend {}", spec.backend))?;
+        let batching = self.parts.rules.build(&spec.batching);
+        let batching = batching.with_context(|| format!("no rule {}", spec.batching.rule))?;
+        let context = BackendContext {
+            stage: name.to_owned(),
+            max_batch: spec.batching.max_batch,
+            settings: stage.settings(),
+        };
+        Ok(StagePlan { name: name.to_owned(), spec, rule, factory, context, batching })
+    }
+
+    /// Serves until told to stop. `announce` is called once the port is open.
+    ///
+    /// # Errors
+    /// If the port cannot be opened, or the server fails while it runs.
+    pub fn serve(&self, announce: impl FnOnce(&Announcement)) -> anyhow::Result<Exit> {
+        self.prepare_process();
+        actix::System::new().block_on(async {
+            let engine = self.start_engine()?;
+            let _upkeep = actix::spawn(async {
+                loop {
+                    tokio::time::sleep(UPKEEP).await;
+                    metrics::upkeep();
+                }
+            });
+            self.listen(engine, announce).await
+        })
+    }
+
+    /// Opens the port and serves.
+    async fn listen(
+        &self,
+        engine: Engine,
+        announce: impl FnOnce(&Announcement),
+    ) -> anyhow::Result<Exit> {
+        let limits = Limits { image: self.config.image, clip: self.config.clip };
+        let bound = http::bind(&self.config.http, engine.clone(), limits)?;
+        announce(&self.announcement(bound.address()));
+        let ended = bound.run().await?;
+        engine.stop().await;
+        Ok(match ended {
+            Ended::Drained => Exit::Ok,
+            Ended::Forced => Exit::Failure,
+            Ended::SupervisorDied => Exit::Internal,
+        })
+    }
+
+    /// What is said once the port at `address` is open.
+    pub fn announcement(&self, address: SocketAddr) -> Announcement {
+        let stage = |name: &String| {
+            let spec = &self.config.stages.get(name)?.spec;
+            Some((name.clone(), spec.backend.clone(), spec.instances))
+        };
+        let stages = self.config.cascade.order.iter().filter_map(stage).collect();
+        Announcement { address, threads: rayon::current_num_threads(), stages }
+    }
+}
+
+/// What a server says of itself when it has opened its port.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Announcement {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Threads for tensors.
+    pub threads: usize,
+    /// Each stage's name, backend and number of instances, in order.
+    pub stages: Vec<(String, String, usize)>,
+}
+
+impl fmt::Display for Announcement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "listening on http://{}", self.address)?;
+        write!(f, "device cpu, {} threads", self.threads)?;
+        for (name, backend, instances) in &self.stages {
+            write!(f, "\nstage {name}: {backend}, {instances}")?;
+            f.write_str(if *instances == 1 { " instance" } else { " instances" })?;
+        }
+        Ok(())
+    }
+}

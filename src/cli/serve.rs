@@ -1,0 +1,39 @@
+//! `roadcrew serve`
+
+use clap::Args;
+
+use super::failure::Failure;
+use super::session::{Session, Usually, tell};
+use crate::app::Exit;
+
+/// Answer requests over HTTP until told to stop
+///
+/// Prints the address, the device and the stages to standard error once the port is open. The stages
+/// load in the background; /readyz says when they are ready. SIGTERM and Ctrl-C let what is in
+/// flight finish, for http.drain_s seconds.
+#[derive(Args, Debug)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Serve {}
+
+impl Serve {
+    pub(super) fn run(self, session: Session<'_>) -> Result<Exit, Failure> {
+        let app = session.app(Usually::AsConfigured)?;
+        let served = app.serve(|announcement| tell(&announcement.to_string()));
+        let exit = served.map_err(|error| {
+            Failure::new(
+                error,
+                "see the log above; --log debug says more, `roadcrew check` shows the settings",
+            )
+        })?;
+        match exit {
+            Exit::Failure => {
+                tell("stopped with requests in flight; raise http.drain_s to let them finish")
+            }
+            Exit::Internal => {
+                tell("the supervisor died: start roadcrew again, and report the log above")
+            }
+            _ => {}
+        }
+        Ok(exit)
+    }
+}
