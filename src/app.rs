@@ -42,6 +42,14 @@ impl App {
         &self.config
     }
 
+    /// The same parts with other settings; the change must leave them fit to use.
+    #[must_use]
+    pub fn with(&self, change: impl FnOnce(&mut Config)) -> Self {
+        let mut changed = self.clone();
+        change(&mut changed.config);
+        changed
+    }
+
     /// What the whole process has only once: the metrics' recorder and the threads for tensors.
     /// Later calls change nothing.
     pub fn prepare_process(&self) {

@@ -38,6 +38,9 @@ struct Cli {
     command: Command,
 }
 
+/// Where options that are the same everywhere stand in the help.
+const COMMON: &str = "Options of every command";
+
 const AFTER: &str = "\
 Exit codes: 0 done, 1 something failed while running, 2 wrong arguments, 70 a bug in roadcrew,
 75 start me again, 78 wrong configuration.";
@@ -46,21 +49,21 @@ Exit codes: 0 done, 1 something failed while running, 2 wrong arguments, 70 a bu
 #[derive(Args, Debug)]
 struct Common {
     /// Read settings from this TOML file; may be repeated, the later file wins
-    #[arg(long, global = true, help_heading = "Options of every command", value_name = "FILE")]
+    #[arg(long, global = true, help_heading = COMMON, value_name = "FILE")]
     config: Vec<PathBuf>,
     /// Change one setting, such as http.port=8091; may be repeated, and wins over every file
     #[arg(
         long,
         global = true,
-        help_heading = "Options of every command",
+        help_heading = COMMON,
         value_name = "KEY=VALUE"
     )]
     set: Vec<Setting>,
     /// Log at this level, or by these directives, such as info,actix=debug
-    #[arg(long, global = true, help_heading = "Options of every command", value_name = "FILTER")]
+    #[arg(long, global = true, help_heading = COMMON, value_name = "FILTER")]
     log: Option<String>,
     /// Log more: once for one level, twice for two
-    #[arg(short, long, global = true, help_heading = "Options of every command", action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, help_heading = COMMON, action = clap::ArgAction::Count)]
     verbose: u8,
 }
 
@@ -109,7 +112,8 @@ pub fn run_with(
 /// Help and version are data; anything else that clap stops at is a wrong argument.
 fn refuse(error: &clap::Error, out: &mut dyn Write) -> Exit {
     if error.use_stderr() {
-        session::tell(&error.render().ansi().to_string());
+        // If standard error is closed, there is nobody to tell.
+        let _ = error.print();
         return Exit::Usage;
     }
     match write!(out, "{}", error.render()).map_err(Failure::from) {

@@ -230,3 +230,28 @@ fn completions_name_the_commands() {
         assert!(script.contains("predict") && script.contains("config"), "{shell}");
     }
 }
+
+#[test]
+fn scenes_are_written_and_evaluated() {
+    let room = Room::new(SCRIPTED);
+    let data = room.path("data").display().to_string();
+    let (exit, out) = run(&["scenes", "--out", &data, "--count", "6", "--seed", "1"]);
+    assert_eq!((exit, out.contains("6 scenes")), (Exit::Ok, true), "{out}");
+    assert_eq!(run(&["scenes", "--out", &data, "--count", "6", "--seed", "1"]).0, Exit::Failure);
+    let (exit, out) = room.run(&["evaluate", &data, "--json", "--limit", "4"]);
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(exit, Exit::Ok);
+    assert_eq!(report["cascade"]["images"], 4);
+    assert_eq!(report["stages"]["confirm"]["exits"]["confirm"], 1.0);
+    let (exit, out) = room.run(&["evaluate", &data, "--cascade-only"]);
+    assert_eq!((exit, out.lines().nth(1).unwrap().starts_with("cascade ")), (Exit::Ok, true));
+    assert_eq!(room.run(&["evaluate", "nowhere"]).0, Exit::Failure);
+}
+
+#[test]
+fn train_refuses_what_makes_no_sense() {
+    let base = ["train", "--data", "x", "--model", "x", "--out", "x"];
+    for wrong in [["--batch", "0"], ["--dropout", "1"], ["--dropout", "nan"], ["--epochs", "-1"]] {
+        assert_eq!(run(&[&base[..], &wrong].concat()).0, Exit::Usage, "{wrong:?}");
+    }
+}
