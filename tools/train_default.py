@@ -1,21 +1,24 @@
 #!/usr/bin/env python3
 """Trains the two embedded default models, `screen` and `confirm`, on synthetic road scenes (CPU only).
 
-  python tools/train_default.py prepare  --data DATA --cache CACHE [--splits a,b,..] [--jobs 2]
+  python tools/train_default.py prepare  --data DATA --cache CACHE [--splits a,b,..] [--limit 30000] [--jobs 2]
   python tools/train_default.py check    --model screen
-  python tools/train_default.py train    --model screen --cache CACHE --work WORK --images 300000 [--workers 2] [--resume]
-  python tools/train_default.py export   --work WORK --model screen --out OUT/screen [--cache CACHE --val val_l1]
-  python tools/train_default.py evaluate --data DATA --val val_l1 --models OUT [--golden 8] [--report OUT/scores.json]
+  python tools/train_default.py train    --model screen --cache CACHE --work WORK --images 70000 [--workers 2] [--resume]
+  python tools/train_default.py export   --model screen --work WORK --out OUT/screen [--cache CACHE]
+  python tools/train_default.py evaluate --data DATA --models OUT [--golden 8] [--report OUT/scores.json]
 
 DATA holds one folder a split (train_l0 .. train_l3, val_l1), each with images/*.jpg and labels.jsonl as `roadcrew scenes`
-writes them. `prepare` decodes every image once into a uint8 array a model resolution.
+writes them. `prepare` decodes every image once, into one uint8 array a model resolution. `export` with --cache divides the
+head's last layer by the temperature that suits the validation split best. `evaluate` reads the exported folders through
+transformers alone, from the image files.
 
 The network is transformers' DINOv3ConvNextModel (its own module holds the weights, so the names in model.safetensors are
 the real ones) with an MLP head on concat(CLS, mean of patches, max over patches); `check` compares the faster
 channels-last forward pass below with the stock one. Dense per-cell class predictions on three feature maps help the
 training along and are dropped at export.
 
-Everything a training step draws depends on (seed, step, worker) only, so a run can be resumed at any step.
+What a training step draws depends on (seed, step, worker) only, so a run can be interrupted and resumed at any step. A
+resumed run may be given another --images: the schedules follow the share of it that is done.
 """
 import argparse
 import itertools
@@ -234,8 +237,7 @@ class Detector(nn.Module):
     def __init__(self, spec, aux_classes=0):
         super().__init__()
         hidden = spec["hidden"]
-        config = DINOv3ConvNextConfig(hidden_sizes=list(hidden), depths=list(spec["depths"]), layer_scale_init_value=LAYER_SCALE,
-                                      image_size=list(spec["size"]))
+        config = DINOv3ConvNextConfig(hidden_sizes=list(hidden), depths=list(spec["depths"]), layer_scale_init_value=LAYER_SCALE)
         self.backbone = DINOv3ConvNextModel(config)
         self.head = nn.ModuleDict({"fc1": nn.Linear(3 * hidden[-1], HEAD_WIDTH), "fc2": nn.Linear(HEAD_WIDTH, 1)})
         self.aux = nn.ModuleList([nn.Sequential(nn.LayerNorm(c), nn.Linear(c, aux_classes)) for c in hidden[1:]] if aux_classes else [])
@@ -371,21 +373,26 @@ def train_worker(rank, args):
     log = open(work / f"{args.model}.log", "a") if rank == 0 else None
     start, saved, losses = time.time(), time.time(), []
 
+    def note(line):
+        print(line, flush=True)
+        print(line, file=log, flush=True)
+
     def save():
         done = trained + time.time() - start
         state = {"net": net.state_dict(), "ema": ema.state_dict(), "optimizer": optimizer.state_dict(), "step": step,
                  "seconds": done, "spec": spec, "classes": classes, "args": vars(args)}
         torch.save(state, f"{checkpoint}.tmp")
         os.replace(f"{checkpoint}.tmp", checkpoint)
-        scores = binary_scores(sigmoid(ema.logits(val.images)), val.labels)
-        line = (f"{args.model} step {step}/{steps} images {step * args.batch} {done / 60:.1f} min "
-                f"lr {learning_rate(args.lr, step, steps):.2e} loss {np.mean(losses):.4f} "
-                f"val accuracy {scores['accuracy']:.4f} mcc {scores['mcc']:.4f} logloss {scores['logloss']:.4f}")
-        print(line, flush=True)
-        print(line, file=log, flush=True)
+        scores = binary_scores(sigmoid(ema.logits(val.images[:args.watch])), val.labels[:args.watch])
+        note(f"{args.model} step {step}/{steps} images {step * args.batch} {done / 60:.1f} min "
+             f"lr {learning_rate(args.lr, step, steps):.2e} loss {np.mean(losses):.4f} "
+             f"val accuracy {scores['accuracy']:.4f} mcc {scores['mcc']:.4f} logloss {scores['logloss']:.4f}")
         losses.clear()
 
-    while step < steps:
+    if rank == 0:
+        note(f"{args.model} from step {step} of {steps}, batch {args.batch}, {args.workers} workers, seed {args.seed}")
+
+    while step < (args.stop_at or steps):
         rng = np.random.default_rng([args.seed, step, rank])
         torch.manual_seed((args.seed * 1_000_003 + step) * 16 + rank)
         images, labels, objects = draw_batch(splits, interpolate(CURRICULUM, step / steps), args.batch // args.workers, rng)
@@ -398,7 +405,7 @@ def train_worker(rank, args):
         if rank == 0:
             decay = min(args.ema, (1 + step) / (10 + step))
             torch._foreach_lerp_([p.data for p in ema.parameters()], [p.data for p in net.parameters()], 1 - decay)
-            if time.time() - saved > 60 * args.save_minutes or step == steps:
+            if time.time() - saved > 60 * args.save_minutes or step == (args.stop_at or steps):
                 save()
                 saved = time.time()
     if args.workers > 1:
@@ -543,7 +550,9 @@ def main():
     command(train, model, cache, work, val, ("--images", {"type": int, "required": True}), ("--batch", {"type": int, "default": 32}),
             ("--lr", {"type": float, "default": 4e-3}), ("--weight-decay", {"type": float, "default": 0.05}),
             ("--ema", {"type": float, "default": 0.998}), ("--workers", {"type": int, "default": 1}),
-            ("--seed", {"type": int, "default": 1}), ("--save-minutes", {"type": float, "default": 3}), ("--resume", {"action": "store_true"}))
+            ("--seed", {"type": int, "default": 1}), ("--save-minutes", {"type": float, "default": 5}),
+            ("--watch", {"type": int, "default": 500, "help": "validation images scored at every save"}), ("--resume", {"action": "store_true"}),
+            ("--stop-at", {"type": int, "help": "end at this step of the schedule that --images sets; --resume may set another"}))
     command(export, model, work, val, ("--out", {"required": True}), ("--cache", {}))
     command(evaluate, data, val, ("--models", {"required": True}), ("--golden", {"type": int, "default": 0}), ("--report", {}))
     args = parser.parse_args()
