@@ -264,7 +264,7 @@ class Detector(nn.Module):
     def logits(self, images, batch=32):
         """Logits of a uint8 array [n,h,w,3]."""
         self.eval()
-        return torch.cat([self(torch.from_numpy(images[i:i + batch]).float() / 255)[0] for i in range(0, len(images), batch)]).numpy()
+        return torch.cat([self(torch.from_numpy(np.array(images[i:i + batch])).float() / 255)[0] for i in range(0, len(images), batch)]).numpy()
 
 
 def stock_logits(model, head, pixels):
