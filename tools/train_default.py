@@ -85,7 +85,7 @@ def image_path(folder, row):
 
 
 def resize(image, size):
-    """Antialiased bilinear, as the processor does it in float; rounding twice costs at most a level or two of 255."""
+    """Antialiased bilinear, as the processor does it in float; its extra rounding costs about a level of 255."""
     return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
