@@ -165,6 +165,21 @@ impl Image {
         Ok(Self { file_digest: Some(Sha256::digest(bytes).into()), ..decoded })
     }
 
+    /// Bytes of pixels that [`decode`](Self::decode) would allocate for this file, read from its
+    /// headers.
+    pub fn decoded_bytes(bytes: &[u8], limits: &ImageLimits) -> Result<usize, ImageError> {
+        if bytes.is_empty() {
+            return Err(ImageError::Empty);
+        }
+        limits.check_bytes(bytes.len() as u64)?;
+        let mut pixels = 0;
+        header::scan(bytes, &mut |width, height| {
+            pixels = pixels.max(u64::from(width) * u64::from(height));
+            limits.check_size(width, height)
+        })?;
+        Ok(usize::try_from(pixels * 3).unwrap_or(usize::MAX))
+    }
+
     /// Width in pixels, at least 1.
     pub fn width(&self) -> u32 {
         self.width

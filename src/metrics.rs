@@ -90,7 +90,7 @@ catalogue! {
     REQUEST_SECONDS Histogram "roadcrew_request_seconds" ["route", "status"]
         "Seconds from a request's first byte to its reply, by route and status.";
     REQUEST_BYTES Gauge "roadcrew_request_bytes_in_flight" []
-        "Bytes of request bodies held at present.";
+        "Bytes of request bodies and of decoded images held at present.";
     ACTOR_EVENTS Counter "roadcrew_actor_events_total" ["actor"]
         "Messages handled, by actor: supervisor, or a stage's name.";
     ACTOR_SECONDS Histogram "roadcrew_actor_handling_seconds" ["actor"]
@@ -169,6 +169,12 @@ fn count(name: &'static str, by: u64, labels: Labels<'_>) {
 #[expect(clippy::disallowed_macros, reason = "the one place that emits")]
 fn set(name: &'static str, value: f64, labels: Labels<'_>) {
     metrics::gauge!(name, owned(labels)).set(value);
+}
+
+/// Changes a gauge that several threads count on.
+#[expect(clippy::disallowed_macros, reason = "the one place that emits")]
+fn shift(name: &'static str, change: f64) {
+    metrics::gauge!(name).increment(change);
 }
 
 #[expect(clippy::disallowed_macros, reason = "the one place that emits")]
@@ -257,9 +263,9 @@ pub fn late_answer(stage: &str) {
     count(LATE_ANSWERS, 1, &[("stage", stage)]);
 }
 
-/// Jobs accepted and not yet answered.
-pub fn in_flight(jobs: usize) {
-    set(IN_FLIGHT, jobs as f64, &[]);
+/// So many more jobs are in flight than before.
+pub fn in_flight(change: f64) {
+    shift(IN_FLIGHT, change);
 }
 
 /// A job ended; `took` is absent for jobs that were refused at the door.
@@ -287,9 +293,9 @@ pub fn request(route: &'static str, status: u16, took: Duration) {
     observe(REQUEST_SECONDS, took.as_secs_f64(), &labels);
 }
 
-/// Bytes of request bodies held at present.
-pub fn request_bytes(bytes: usize) {
-    set(REQUEST_BYTES, bytes as f64, &[]);
+/// So many more bytes of requests are held than before.
+pub fn request_bytes(change: f64) {
+    shift(REQUEST_BYTES, change);
 }
 
 /// An actor handled a message.
@@ -297,4 +303,29 @@ pub fn actor_event(actor: &str, took: Duration, waiting: usize) {
     count(ACTOR_EVENTS, 1, &[("actor", actor)]);
     observe(ACTOR_SECONDS, took.as_secs_f64(), &[("actor", actor)]);
     set(ACTOR_MAILBOX, waiting as f64, &[("actor", actor)]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_are_a_contract() {
+        let lines = CATALOGUE.iter().map(|m| format!("{:?} {} {:?}", m.kind, m.name, m.labels));
+        insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"));
+    }
+
+    #[test]
+    fn what_is_scraped_is_described_and_in_the_catalogue() {
+        install();
+        stage_born("unit");
+        request("/v1/predict", 200, Duration::from_millis(3));
+        let text = render();
+        for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
+            let name = line.split(' ').nth(2).unwrap();
+            let known = CATALOGUE.iter().find(|m| m.name == name);
+            assert!(known.is_some(), "{name} is not in the catalogue");
+            assert!(text.contains(&format!("# HELP {name} ")), "{name} has no help");
+        }
+    }
 }

@@ -447,7 +447,7 @@ def best_temperature(z, labels):
 
 # ------------------------------------------------------------------------------------------------------------ export
 def write_model(net, spec, folder, temperature):
-    """The Hugging Face folder: backbone in f16 with transformers' names, processor, head in f32."""
+    """The Hugging Face folder: backbone with transformers' names, processor, head; weights in f16."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     backbone = DINOv3ConvNextModel(net.backbone.config)
@@ -457,7 +457,7 @@ def write_model(net, spec, folder, temperature):
     head = {k: v.detach().float().clone().contiguous() for k, v in net.head.state_dict().items()}
     head["fc2.weight"] /= temperature
     head["fc2.bias"] /= temperature
-    save_file(head, folder / "head.safetensors", metadata={"format": "pt", "features": "cls,mean,max"})
+    save_file({k: v.half() for k, v in head.items()}, folder / "head.safetensors", metadata={"format": "pt", "features": "cls,mean,max"})
 
 
 def export(args):
@@ -481,7 +481,7 @@ def exported_logits(folder, paths, batch=32):
     """Logits of image files by an exported folder, through transformers only, in f32."""
     model = DINOv3ConvNextModel.from_pretrained(folder, dtype=torch.float32).eval()
     processor = DINOv3ViTImageProcessor.from_pretrained(folder)
-    head = load_file(Path(folder) / "head.safetensors")
+    head = {k: v.float() for k, v in load_file(Path(folder) / "head.safetensors").items()}
     result = []
     with torch.no_grad():
         for i in range(0, len(paths), batch):

@@ -142,10 +142,14 @@ fn slack(queue: &QueueView<'_>, n: usize, now: Instant) -> Duration {
     queue.tightest.saturating_duration_since(now).saturating_sub(needed)
 }
 
-/// The largest batch that still meets the tightest deadline aboard; at least one job.
+/// The largest batch that still meets the tightest deadline aboard; at least one job. A deadline
+/// that even a batch of one would miss does not make the others wait.
 fn fitting(queue: &QueueView<'_>, now: Instant) -> usize {
     let most = queue.len.min(queue.limit).max(1);
     let remaining = queue.tightest.saturating_duration_since(now);
+    if queue.latency.bound(1).is_some_and(|bound| bound > remaining) {
+        return most;
+    }
     (2..=most)
         .rev()
         .find(|n| queue.latency.bound(*n).is_none_or(|bound| bound <= remaining))
@@ -223,6 +227,9 @@ mod tests {
         let mut tight = queue(&latency, start, 8);
         tight.tightest = start + ms(45);
         assert_eq!(Immediate.decide(&tight, start), Decision::Take(3));
+        tight.tightest = start + ms(5);
+        let hopeless = Immediate.decide(&tight, start);
+        assert_eq!(hopeless, Decision::Take(8), "nobody is helped by a small batch");
     }
 
     proptest! {

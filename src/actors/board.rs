@@ -101,6 +101,11 @@ impl Board {
         self.stages.iter().all(|s| matches!(s.read().state, StageState::Ready | StageState::Down))
     }
 
+    /// Whether every stage has been shut down, or nobody is left to do it.
+    pub(crate) fn is_stopped(&self) -> bool {
+        !self.is_alive() || self.stages.iter().all(|s| s.read().state == StageState::Stopped)
+    }
+
     /// Whether the supervisor is alive. Once false, the process must end with 70.
     pub fn is_alive(&self) -> bool {
         self.supervisor_alive.load(Ordering::Acquire)

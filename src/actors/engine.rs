@@ -129,7 +129,8 @@ impl Engine {
     pub async fn stop(self) {
         self.board.drain();
         self.supervisor.shut_down();
-        self.until(Duration::from_secs(1), || self.gate.in_flight() == 0).await;
+        let over = || self.gate.in_flight() == 0 && self.board.is_stopped();
+        self.until(Duration::from_secs(1), over).await;
         self.arbiter.stop();
     }
 
@@ -175,9 +176,9 @@ fn subordinate(index: usize, plan: StagePlan, capacity: usize) -> Subordinate {
         name: plan.name.as_str().into(),
         mailbox: Mailbox::new(capacity, plan.batching),
         latency: Mutex::new(LatencyTable::new(max_batch)),
+        learned: Mutex::new(None),
         max_batch,
         limit: AtomicUsize::new(max_batch),
-        progress: AtomicU64::new(0),
         epochs: AtomicU64::new(0),
         berths: (0..plan.spec.instances).map(|_| Berth::default()).collect(),
     });

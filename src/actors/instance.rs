@@ -21,6 +21,10 @@ use crate::clock;
 use crate::metrics;
 use crate::prediction::{Cause, Prediction, StageName};
 
+/// An idle stage that has computed nothing for so long is asked as if it cost nothing: what was
+/// learned may be out of date, and a stage that is never asked never learns better.
+const STALE: Duration = Duration::from_secs(5);
+
 /// After so many good batches the batch limit recovers by one.
 const RECOVER_AFTER: usize = 16;
 
@@ -30,11 +34,11 @@ pub(crate) struct StageShared {
     pub(crate) name: StageName,
     pub(crate) mailbox: Mailbox<Arc<Job>>,
     pub(crate) latency: Mutex<LatencyTable>,
+    /// When the latency table last learned something.
+    pub(crate) learned: Mutex<Option<Instant>>,
     pub(crate) max_batch: usize,
     /// Largest batch at present.
     pub(crate) limit: AtomicUsize,
-    /// Batches that ended in predictions, over all incarnations.
-    pub(crate) progress: AtomicU64,
     pub(crate) epochs: AtomicU64,
     pub(crate) berths: Vec<Berth>,
 }
@@ -53,16 +57,20 @@ impl StageShared {
         }
     }
 
-    /// Predicted waiting plus computing time of a job that entered now.
-    pub(crate) fn predicted(&self, ready: usize) -> Duration {
+    /// Predicted waiting plus computing time of a job that entered at `now`.
+    pub(crate) fn predicted(&self, ready: usize, now: Instant) -> Duration {
         let limit = self.limit.load(Ordering::Acquire);
+        let busy = self.berths.iter().filter(|berth| berth.busy_since().is_some()).count();
+        let queued = self.mailbox.len();
+        let fresh = |at: Instant| now.saturating_duration_since(at) < STALE;
+        if busy == 0 && queued == 0 && !self.learned.lock().is_some_and(fresh) {
+            return Duration::ZERO;
+        }
         let table = self.latency.lock();
         let Some(full) = table.mean(limit) else { return Duration::ZERO };
         let own = table.bound(1).unwrap_or(full);
         drop(table);
-        let batches_ahead = self.mailbox.len() / limit.max(1);
-        let busy = self.berths.iter().filter(|berth| berth.busy_since().is_some()).count();
-        let turns = (batches_ahead + busy) / ready.max(1);
+        let turns = (queued / limit.max(1) + busy) / ready.max(1);
         own + full * u32::try_from(turns).unwrap_or(u32::MAX)
     }
 }
@@ -79,6 +87,8 @@ pub(crate) struct Aboard {
 #[derive(Debug, Default)]
 pub(crate) struct Berth {
     state: Mutex<BerthState>,
+    /// Batches that ended in predictions here, over all incarnations.
+    progress: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -93,6 +103,11 @@ impl Berth {
         let mut state = self.state.lock();
         state.epoch = epoch;
         state.aboard.take()
+    }
+
+    /// Batches that ended in predictions here, over all incarnations.
+    pub(crate) fn progress(&self) -> u64 {
+        self.progress.load(Ordering::Acquire)
     }
 
     /// When the batch aboard was begun, if there is one.
@@ -127,8 +142,8 @@ pub(crate) trait Listener: Send {
     fn answered(&self, predictions: Vec<(JobId, Prediction)>);
     /// A batch ended without predictions; the instance goes on.
     fn failed(&self, cause: Cause, jobs: Vec<JobId>);
-    /// The instance is over.
-    fn fell(&self, cause: Cause, detail: String, jobs: Vec<JobId>);
+    /// The instance is over; its jobs have been given back.
+    fn fell(&self, cause: Cause, detail: String);
 }
 
 /// Everything an instance needs to live.
@@ -159,16 +174,30 @@ impl Instance {
         let born = clock::now();
         let mut backend = match self.load() {
             Ok(backend) => backend,
-            Err(detail) => return self.listener.fell(Cause::Load, detail, Vec::new()),
+            Err(detail) => return self.listener.fell(Cause::Load, detail),
         };
         self.listener.ready(clock::now().saturating_duration_since(born));
-        let fall = self.work(&mut *backend);
-        // A backend that panics while it is dropped must not take the thread's report with it.
+        let berth = &self.shared.berths[self.lane];
+        // A batching rule is a researcher's code too.
+        let fall = guarded(|| self.work(&mut *backend)).unwrap_or_else(|detail| {
+            let jobs = berth.unload(self.epoch).map(|aboard| ids(&aboard.jobs));
+            Some(Fall { cause: Cause::Panic, detail, jobs: jobs.unwrap_or_default() })
+        });
+        if let Some(Fall { cause, jobs, .. }) = &fall {
+            self.listener.failed(*cause, jobs.clone());
+        }
+        // Dropping a backend may panic or hang as well. The jobs are out of its reach by now, and
+        // the berth counts as busy meanwhile, so that a hang is noticed.
+        let watched = berth.board(self.epoch, Vec::new()).is_ok();
         let dropped = guarded(|| drop(backend));
-        if let Some(Fall { cause, detail, jobs }) = fall {
-            self.listener.fell(cause, detail, jobs);
-        } else if let Err(detail) = dropped {
+        let abandoned = watched && berth.unload(self.epoch).is_none();
+        if let Err(detail) = dropped {
             tracing::warn!(stage = %self.shared.name, detail, "the backend panicked when dropped");
+        }
+        if let Some(Fall { cause, detail, .. }) = fall
+            && !abandoned
+        {
+            self.listener.fell(cause, detail);
         }
     }
 
@@ -215,7 +244,7 @@ impl Instance {
                     if good_batches.is_multiple_of(RECOVER_AFTER) {
                         self.shared.grow();
                     }
-                    self.shared.progress.fetch_add(1, Ordering::AcqRel);
+                    berth.progress.fetch_add(1, Ordering::AcqRel);
                     self.listener.answered(jobs.into_iter().zip(predictions).collect());
                 }
                 Err((cause @ (Cause::Retry | Cause::TooBig), detail)) => {
@@ -240,9 +269,7 @@ impl Instance {
         match result {
             Err(panic) => Err((Cause::Panic, panic)),
             Ok(Ok(predictions)) if predictions.len() == inputs.len() => {
-                self.shared.latency.lock().observe(inputs.len(), took);
-                let abstained = predictions.iter().filter(|p| p.probability().is_none()).count();
-                metrics::batch_done(&self.shared.name, inputs.len(), took, abstained);
+                self.note_done(&predictions, took);
                 Ok(predictions)
             }
             Ok(Ok(predictions)) => {
@@ -259,6 +286,18 @@ impl Instance {
             }
             Ok(Err(error)) => Err((error.fault.into(), format!("{:#}", error.source))),
         }
+    }
+
+    /// Learns from a batch, unless the instance was given up meanwhile: what a hang took says
+    /// nothing of the next batch.
+    fn note_done(&self, predictions: &[Prediction], took: Duration) {
+        if !self.shared.berths[self.lane].is(self.epoch) {
+            return;
+        }
+        self.shared.latency.lock().observe(predictions.len(), took);
+        *self.shared.learned.lock() = Some(clock::now());
+        let abstained = predictions.iter().filter(|p| p.probability().is_none()).count();
+        metrics::batch_done(&self.shared.name, predictions.len(), took, abstained);
     }
 
     fn note_taken(&self, batch: &Batch<Arc<Job>>) {

@@ -125,7 +125,7 @@ impl Slot {
 
     /// Ends the job because the engine has let go of it. True if it had no answer yet.
     fn abandon(&self) -> bool {
-        let best = self.state.lock().best.take();
+        let best = self.state.lock().best.clone();
         let lost = Rejection::Internal("the job was lost".into());
         self.answer(best_or(best, Degraded::StageFailed, lost))
     }
@@ -163,10 +163,9 @@ impl Ticket {
             Ok(Err(_)) => Err(Rejection::Internal("the job was dropped".into())),
             Err(_) => match self.slot.close_late() {
                 Some(outcome) => outcome,
-                // Answered between the timer and here: the answer is in the channel.
-                None => self
-                    .reply
-                    .try_recv()
+                // Answered between the timer and here: the answer is on its way into the channel.
+                None => (&mut self.reply)
+                    .await
                     .unwrap_or_else(|_| Err(Rejection::Internal("the job was dropped".into()))),
             },
         }
@@ -224,8 +223,8 @@ impl Gate {
     pub(crate) fn enter(&self) -> Result<(), Rejection> {
         let take = |n: usize| (n < self.limit).then_some(n + 1);
         match self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, take) {
-            Ok(before) => {
-                metrics::in_flight(before + 1);
+            Ok(_) => {
+                metrics::in_flight(1.0);
                 Ok(())
             }
             Err(full) => Err(Rejection::Overloaded { retry_after: self.retry_after(full) }),
@@ -254,6 +253,9 @@ impl Gate {
     fn leave(&self, outcome: &Outcome, arrived: Instant) {
         let now = clock::now();
         self.rate.lock().tick(now);
+        if let Ok(verdict) = outcome {
+            metrics::exit(&verdict.stage);
+        }
         let label = match outcome {
             Ok(verdict) => match verdict.degraded {
                 Some(why) => {
@@ -272,8 +274,8 @@ impl Gate {
     }
 
     fn free(&self, outcome: &'static str, took: Duration) {
-        let before = self.in_flight.fetch_sub(1, Ordering::AcqRel);
-        metrics::in_flight(before - 1);
+        self.in_flight.fetch_sub(1, Ordering::AcqRel);
+        metrics::in_flight(-1.0);
         metrics::job_ended(outcome, Some(took));
     }
 }

@@ -17,8 +17,9 @@ use crate::cascade::{
 };
 use crate::prediction::{Cause, Hop, HopOutcome, Prediction, Rejection, StageName, Verdict};
 
-/// A job that was aboard so many instances of a stage when they fell, the last time alone, is not
-/// lent to that stage again: one poison image costs at most so many restarts.
+/// A job that was alone aboard so many instances of a stage when they fell is not lent to that stage
+/// again. One such fall proves nothing: a backend that fails now and then, whatever the image, would
+/// convict the innocent.
 const MAX_FELLED: u8 = 2;
 
 /// What happened.
@@ -47,6 +48,13 @@ pub enum Event {
         /// Why.
         cause: Cause,
         /// The jobs that were aboard.
+        jobs: Vec<JobId>,
+    },
+    /// Queued jobs come back without having been computed: their stage has gone down.
+    Returned {
+        /// Which stage.
+        stage: StageIndex,
+        /// The jobs that were queued.
         jobs: Vec<JobId>,
     },
     /// A job was answered elsewhere (its deadline struck) or its caller left.
@@ -175,11 +183,30 @@ impl Router {
                 }
                 effects
             }
+            Event::Returned { stage, jobs } => {
+                let mut effects = Vec::with_capacity(jobs.len());
+                for job in jobs {
+                    if self.take_back(job, stage) {
+                        effects.extend(self.advance(job, stages, now));
+                    }
+                }
+                effects
+            }
             Event::Closed { job } => {
                 self.jobs.remove(&job);
                 Vec::new()
             }
         }
+    }
+
+    /// Undoes the lending of a job that was never computed. False if it is not there (any more).
+    fn take_back(&mut self, job: JobId, stage: StageIndex) -> bool {
+        let Some(walk) = self.jobs.get_mut(&job) else { return false };
+        let there = walk.at.take_if(|(at, _)| *at == stage).is_some();
+        if there {
+            walk.lends[stage] = walk.lends[stage].saturating_sub(1);
+        }
+        there
     }
 
     /// Notes what came of lending `job` to `stage`. False if the job is not there (any more): an
@@ -196,9 +223,10 @@ impl Router {
         match &outcome {
             HopOutcome::Predicted(_) => {
                 walk.closed[stage] = true;
+                walk.suspect = false;
             }
             HopOutcome::Failed(cause) => {
-                walk.felled[stage] += u8::from(is_felling(*cause));
+                walk.felled[stage] += u8::from(is_felling(*cause) && batch_size == 1);
                 let guilty = walk.felled[stage] >= MAX_FELLED
                     || (*cause == Cause::TooBig && batch_size == 1);
                 walk.closed[stage] = guilty || walk.lends[stage] >= self.max_lends;
@@ -246,8 +274,11 @@ impl Router {
             }
             Step::Answer { probability, stage, degraded } => {
                 let trace = trace(&walk.hops);
-                let stage = self.stages[stage].clone();
                 self.jobs.remove(&job);
+                let Some(stage) = self.stages.get(stage).cloned() else {
+                    let detail = format!("the routing policy answered for stage {stage}");
+                    return Some(Effect::Reject { job, rejection: Rejection::Internal(detail) });
+                };
                 let verdict = Verdict { probability, stage, degraded, trace };
                 Some(Effect::Answer { job, verdict })
             }

@@ -70,6 +70,8 @@ fn the_members_of_a_fallen_batch_are_retried_alone_and_the_poison_alone_goes_on(
     let effects = router.on(failed(0, Cause::Panic, &[1, 2]), &[UP, UP], now);
     assert_eq!(lent_to(&effects), [(1, 0, true), (2, 0, true)]);
     let effects = router.on(failed(0, Cause::Panic, &[1]), &[UP, UP], now);
+    assert_eq!(lent_to(&effects), [(1, 0, true)], "one fall proves nothing");
+    let effects = router.on(failed(0, Cause::Panic, &[1]), &[UP, UP], now);
     // Never to that stage again; and alone, since it may be poison to the next one too.
     assert_eq!(lent_to(&effects), [(1, 1, true)]);
     let effects = router.on(said(0, &[(2, 0.01)]), &[UP, UP], now);
@@ -102,6 +104,19 @@ fn a_passing_failure_is_tried_again_a_bounded_number_of_times() {
         effects = router.on(failed(0, Cause::Retry, &[1]), &[UP], now);
     }
     assert!(matches!(effects.as_slice(), [Effect::Reject { .. }]), "{effects:?}");
+}
+
+#[test]
+fn what_was_queued_at_a_stage_that_goes_down_was_not_lent() {
+    let now = crate::clock::now();
+    let mut router = router(2);
+    arrive(&mut router, 1, now);
+    let returned = Event::Returned { stage: 0, jobs: vec![JobId(1)] };
+    let effects = router.on(returned, &[DOWN, UP], now);
+    assert_eq!(lent_to(&effects), [(1, 1, false)], "no suspect");
+    let effects = router.on(said(1, &[(1, 0.9)]), &[DOWN, UP], now);
+    let [Effect::Answer { verdict, .. }] = effects.as_slice() else { panic!("{effects:?}") };
+    assert_eq!(verdict.trace.len(), 1, "a stage that was not asked is not in the trace");
 }
 
 #[test]
@@ -143,6 +158,7 @@ enum Happening {
     Arrive,
     Answer { stage: usize, take: usize, p: f32 },
     Fail { stage: usize, take: usize, cause: usize },
+    Return { stage: usize, take: usize },
     Close(usize),
     Toggle(usize),
     Pass(u64),
@@ -155,6 +171,7 @@ fn happening(stages: usize) -> impl Strategy<Value = Happening> {
             .prop_map(|(stage, take, p)| Happening::Answer { stage, take, p }),
         3 => (0..stages, 1usize..5, 0..Cause::ALL.len())
             .prop_map(|(stage, take, cause)| Happening::Fail { stage, take, cause }),
+        1 => (0..stages, 1usize..5).prop_map(|(stage, take)| Happening::Return { stage, take }),
         1 => (0usize..40).prop_map(Happening::Close),
         1 => (0..stages).prop_map(Happening::Toggle),
         1 => (1u64..400).prop_map(Happening::Pass),
@@ -212,7 +229,6 @@ proptest! {
         let mut world = World { held: vec![Vec::new(); stages], ..World::default() };
         let mut arrived = 0_u64;
         for happening in happenings {
-            let views: Vec<_> = up.iter().map(|u| if *u { UP } else { DOWN }).collect();
             let mut take = |stage: usize, n: usize| -> Vec<u64> {
                 let held = &mut world.held[stage];
                 held.drain(..n.min(held.len())).collect()
@@ -230,6 +246,14 @@ proptest! {
                 Happening::Fail { stage, take: n, cause } if stage < stages => {
                     failed(stage, Cause::ALL[cause], &take(stage, n))
                 }
+                Happening::Return { stage, take: n } if stage < stages => {
+                    up[stage] = false;
+                    let jobs = take(stage, n);
+                    for job in &jobs {
+                        *world.lends.entry((*job, stage)).or_default() -= 1;
+                    }
+                    Event::Returned { stage, jobs: jobs.into_iter().map(JobId).collect() }
+                }
                 Happening::Close(n) => {
                     let job = n as u64 % (arrived + 1);
                     if !world.answered.contains(&job) { world.gone.insert(job); }
@@ -240,6 +264,7 @@ proptest! {
                 Happening::Pass(ms) => { now += Duration::from_millis(ms); continue }
                 _ => continue,
             };
+            let views: Vec<_> = up.iter().map(|u| if *u { UP } else { DOWN }).collect();
             let effects = router.on(event, &views, now);
             world.apply(effects, &up)?;
             let held: usize = world.held.iter().map(Vec::len).sum();

@@ -95,8 +95,10 @@ pub(crate) struct Stage {
     board: Arc<Board>,
     supervisor: SupervisorPort,
     lanes: Vec<Lane>,
-    restarts: Restarts,
-    progress_seen: u64,
+    /// The history of each lane: an instance that cannot live beside its neighbour must not be
+    /// forgiven for what the neighbour does.
+    restarts: Vec<Restarts>,
+    progress_seen: Vec<u64>,
     abandoned: usize,
     waiting: Arc<AtomicUsize>,
 }
@@ -109,8 +111,13 @@ impl Stage {
         supervisor: SupervisorPort,
     ) -> Self {
         let at_once = Lane::Resting { until: clock::now(), down: false };
-        let restarts = Restarts::new(blueprint.spec.restart.clone(), shared.index as u64 + 1);
         let lanes = vec![at_once; blueprint.spec.instances];
+        let history = |lane| {
+            let seed = (shared.index * 1000 + lane) as u64;
+            Restarts::new(blueprint.spec.restart.clone(), seed)
+        };
+        let restarts = (0..lanes.len()).map(history).collect();
+        let progress_seen = vec![0; lanes.len()];
         Self {
             blueprint,
             shared,
@@ -118,7 +125,7 @@ impl Stage {
             supervisor,
             lanes,
             restarts,
-            progress_seen: 0,
+            progress_seen,
             abandoned: 0,
             waiting: Arc::default(),
         }
@@ -146,22 +153,24 @@ impl Stage {
         };
         self.lanes[lane] = Lane::Loading { epoch, since: clock::now() };
         if let Err(error) = instance.spawn() {
-            self.fall(lane, Cause::Load, format!("no thread: {error}"), Vec::new());
+            self.fall(lane, Cause::Load, format!("no thread: {error}"));
         }
         self.publish();
     }
 
-    /// An instance is over: routes its jobs again and plans the next start.
-    fn fall(&mut self, lane: usize, cause: Cause, detail: String, jobs: Vec<JobId>) {
-        let progress = self.shared.progress.load(Ordering::Acquire);
-        if progress != self.progress_seen {
-            self.progress_seen = progress;
-            self.restarts.on_progress();
+    /// An instance is over: plans the next start.
+    fn fall(&mut self, lane: usize, cause: Cause, detail: String) {
+        let progress = self.shared.berths[lane].progress();
+        if progress != self.progress_seen[lane] {
+            self.progress_seen[lane] = progress;
+            self.restarts[lane].on_progress();
         }
         let now = clock::now();
-        let plan = self.restarts.on_fall(now);
+        let plan = self.restarts[lane].on_fall(now);
         tracing::warn!(stage = %self.shared.name, lane, %cause, detail, ?plan, "an instance fell");
-        metrics::batch_failed(&self.shared.name, cause);
+        if cause != Cause::Load {
+            metrics::batch_failed(&self.shared.name, cause);
+        }
         metrics::restart(&self.shared.name, cause);
         self.lanes[lane] = match plan {
             Plan::Restart(pause) => Lane::Resting { until: now + pause, down: false },
@@ -172,12 +181,11 @@ impl Stage {
             status.last_fall = Some((cause, detail));
         });
         self.publish();
-        self.supervisor.report(Report::Failed { stage: self.shared.index, cause, jobs });
         if self.state() == StageState::Down {
             // Nobody will take what is queued; the cascade goes round this stage.
             let queued: Vec<_> = self.shared.mailbox.drain().into_iter().map(|e| e.job).collect();
             let jobs = ids(&queued);
-            self.supervisor.report(Report::Failed { stage: self.shared.index, cause, jobs });
+            self.supervisor.report(Report::Returned { stage: self.shared.index, jobs });
         }
     }
 
@@ -190,8 +198,10 @@ impl Stage {
         metrics::abandoned_threads(&self.shared.name, self.abandoned);
         let abandoned = self.abandoned;
         self.board.update(self.shared.index, |status| status.abandoned = abandoned);
+        let (stage, cause) = (self.shared.index, Cause::Hang);
         let jobs = aboard.map(|aboard| ids(&aboard.jobs)).unwrap_or_default();
-        self.fall(lane, Cause::Hang, detail, jobs);
+        self.supervisor.report(Report::Failed { stage, cause, jobs });
+        self.fall(lane, cause, detail);
     }
 
     /// Looks after every lane.
@@ -236,7 +246,7 @@ impl Stage {
         if was_down || self.lanes.iter().all(|l| matches!(l, Lane::Resting { down: true, .. })) {
             return StageState::Down;
         }
-        let loaded_before = self.shared.progress.load(Ordering::Acquire) > 0
+        let loaded_before = self.shared.berths.iter().any(|berth| berth.progress() > 0)
             || any(|lane| matches!(lane, Lane::Resting { .. }));
         if loaded_before { StageState::Restarting } else { StageState::Loading }
     }
@@ -288,7 +298,7 @@ pub(crate) struct FromInstance {
 
 enum What {
     Ready { load_time: Duration },
-    Fell { cause: Cause, detail: String, jobs: Vec<JobId> },
+    Fell { cause: Cause, detail: String },
 }
 
 impl Handler<FromInstance> for Stage {
@@ -307,7 +317,7 @@ impl Handler<FromInstance> for Stage {
                     tracing::info!(stage = %self.shared.name, lane, ?load_time, "ready");
                     self.publish();
                 }
-                What::Fell { cause, detail, jobs } => self.fall(lane, cause, detail, jobs),
+                What::Fell { cause, detail } => self.fall(lane, cause, detail),
             }
         }
         let took = clock::now().saturating_duration_since(begun);
@@ -325,8 +335,8 @@ impl Handler<Stop> for Stage {
 
     fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
         let queued: Vec<_> = self.shared.mailbox.close().into_iter().map(|e| e.job).collect();
-        let (stage, cause) = (self.shared.index, Cause::Actor);
-        self.supervisor.report(Report::Failed { stage, cause, jobs: ids(&queued) });
+        let stage = self.shared.index;
+        self.supervisor.report(Report::Returned { stage, jobs: ids(&queued) });
         self.board.update(stage, |status| status.state = StageState::Stopped);
         ctx.stop();
     }
@@ -362,7 +372,7 @@ impl Listener for StageListener {
         self.supervisor.report(Report::Failed { stage: self.index, cause, jobs });
     }
 
-    fn fell(&self, cause: Cause, detail: String, jobs: Vec<JobId>) {
-        self.tell(What::Fell { cause, detail, jobs });
+    fn fell(&self, cause: Cause, detail: String) {
+        self.tell(What::Fell { cause, detail });
     }
 }

@@ -30,7 +30,9 @@ const SWEEP: Duration = Duration::from_millis(50);
 pub(crate) enum Report {
     /// A batch ended in predictions.
     Answered { stage: StageIndex, predictions: Vec<(JobId, Prediction)> },
-    /// A batch did not, or jobs were given back.
+    /// Queued jobs are given back: nobody will take them.
+    Returned { stage: StageIndex, jobs: Vec<JobId> },
+    /// A batch did not end in predictions.
     Failed { stage: StageIndex, cause: Cause, jobs: Vec<JobId> },
     /// A stage's actor died.
     StageDied { stage: StageIndex },
@@ -122,9 +124,9 @@ impl Supervisor {
 
     /// How each stage is at this moment.
     fn views(&self) -> Vec<StageView> {
-        let statuses = self.board.stages();
+        let (statuses, now) = (self.board.stages(), clock::now());
         let view = |(stage, status): (&Subordinate, &super::board::StageStatus)| {
-            let mut predicted = stage.shared.predicted(status.instances_ready);
+            let mut predicted = stage.shared.predicted(status.instances_ready, now);
             if status.state != StageState::Ready {
                 predicted += status.load_time.unwrap_or_default();
             }
@@ -163,10 +165,7 @@ impl Supervisor {
             }
             Effect::Answer { job, verdict } => {
                 let Some(done) = self.jobs.remove(&job) else { return };
-                let stage = verdict.stage.clone();
-                if done.slot.answer(Ok(verdict)) {
-                    metrics::exit(&stage);
-                }
+                done.slot.answer(Ok(verdict));
             }
             Effect::Reject { job, rejection } => {
                 if let Some(done) = self.jobs.remove(&job) {
@@ -190,13 +189,15 @@ impl Supervisor {
         tracing::error!(stage = %self.stages[index].shared.name, "the stage's actor died");
         let shared = self.stages[index].shared.clone();
         metrics::restart(&shared.name, Cause::Actor);
-        let mut jobs: Vec<_> = shared.mailbox.drain().into_iter().map(|e| e.job).collect();
+        let queued: Vec<_> = shared.mailbox.drain().into_iter().map(|e| e.job).collect();
+        let mut jobs = Vec::new();
         for berth in &shared.berths {
             let epoch = shared.epochs.fetch_add(1, Ordering::AcqRel) + 1;
             jobs.extend(berth.assign(epoch).into_iter().flat_map(|aboard| aboard.jobs));
         }
         shared.mailbox.wake_all();
         self.start_stage(index, port);
+        self.on(Event::Returned { stage: index, jobs: ids(&queued) });
         let jobs = ids(&jobs);
         self.on(Event::Failed { stage: index, cause: Cause::Actor, jobs });
         // What the dead actor had been told and not passed on.
@@ -263,6 +264,7 @@ impl Handler<Report> for Supervisor {
             Report::Answered { stage, predictions } => {
                 supervisor.on(Event::Answered { stage, predictions });
             }
+            Report::Returned { stage, jobs } => supervisor.on(Event::Returned { stage, jobs }),
             Report::Failed { stage, cause, jobs } => {
                 supervisor.on(Event::Failed { stage, cause, jobs });
             }

@@ -3,11 +3,12 @@
 /// The exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Done; a server was told to stop and every request in flight was answered.
+    /// Done; a server was told to stop and every request in flight was answered, those left after
+    /// `http.drain_s` with a refusal.
     Ok,
     /// Something failed while running: an image could not be read, the port was taken, or a server
-    /// was stopped with requests still in flight after `http.drain_s`. Nothing is broken, but not
-    /// everything was answered, and a script must be able to tell.
+    /// was told to stop a second time and cut its connections. Nothing is broken, but not everything
+    /// was answered, and a script must be able to tell.
     Failure,
     /// The arguments make no sense.
     Usage,

@@ -26,9 +26,7 @@ impl Serve {
             )
         })?;
         match exit {
-            Exit::Failure => {
-                tell("stopped with requests in flight; raise http.drain_s to let them finish")
-            }
+            Exit::Failure => tell("stopped at once; the connections that were open have been cut"),
             Exit::Internal => {
                 tell("the supervisor died: start roadcrew again, and report the log above")
             }

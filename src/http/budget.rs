@@ -46,9 +46,9 @@ impl Held {
         let limit = self.budget.limit;
         let take = |held: usize| held.checked_add(more).filter(|sum| *sum <= limit);
         match self.budget.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, take) {
-            Ok(before) => {
+            Ok(_) => {
                 self.bytes += more;
-                metrics::request_bytes(before + more);
+                metrics::request_bytes(more as f64);
                 true
             }
             Err(_) => false,
@@ -58,8 +58,8 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let before = self.budget.held.fetch_sub(self.bytes, Ordering::AcqRel);
-        metrics::request_bytes(before - self.bytes);
+        self.budget.held.fetch_sub(self.bytes, Ordering::AcqRel);
+        metrics::request_bytes(-(self.bytes as f64));
     }
 }
 

@@ -18,7 +18,7 @@ use super::reply::Failure;
 use super::server::Limits;
 use super::wire::{PredictDocument, Text};
 use crate::backends::Input;
-use crate::image::Image;
+use crate::image::{Image, ImageError};
 use crate::video::{Clip, ClipError};
 
 /// The frame rate of a clip that names none: what a validator samples at.
@@ -62,58 +62,79 @@ impl Kind {
     /// Decodes the body.
     pub(crate) fn decode(
         self,
-        bytes: Vec<u8>,
-        limits: &Limits,
+        bytes: &[u8],
+        decoder: Decoder<'_>,
     ) -> Result<(Input, Wishes), Failure> {
         match self {
-            Self::Raw => Ok((picture(&bytes, limits)?, Wishes::default())),
-            Self::Form(content_type) => form(&content_type, &bytes, limits),
-            Self::Document => document(&bytes, limits),
+            Self::Raw => Ok((decoder.picture(bytes)?, Wishes::default())),
+            Self::Form(content_type) => form(&content_type, bytes, decoder),
+            Self::Document => document(bytes, decoder),
         }
     }
 }
 
-fn picture(bytes: &[u8], limits: &Limits) -> Result<Input, Failure> {
-    Ok(Input::Image(Arc::new(Image::decode(bytes, &limits.image)?)))
+/// Decodes images within the limits, and only while there is room for their pixels.
+#[derive(Clone, Copy)]
+pub(crate) struct Decoder<'a> {
+    pub(crate) limits: &'a Limits,
+    /// Asked for so many bytes before they are allocated.
+    pub(crate) room: &'a dyn Fn(usize) -> bool,
+}
+
+impl Decoder<'_> {
+    fn image(&self, bytes: &[u8]) -> Result<Result<Arc<Image>, ImageError>, Failure> {
+        let needed = match Image::decoded_bytes(bytes, &self.limits.image) {
+            Ok(needed) => needed,
+            Err(error) => return Ok(Err(error)),
+        };
+        if !(self.room)(needed) {
+            return Err(Failure::BudgetSpent);
+        }
+        Ok(Image::decode(bytes, &self.limits.image).map(Arc::new))
+    }
+
+    fn picture(&self, bytes: &[u8]) -> Result<Input, Failure> {
+        Ok(Input::Image(self.image(bytes)??))
+    }
 }
 
 /// The frames of a clip, decoded one at a time and never more than a clip may have.
 struct Frames<'a> {
-    limits: &'a Limits,
+    decoder: Decoder<'a>,
     frames: Vec<Arc<Image>>,
 }
 
 impl Frames<'_> {
     fn add(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        let (frame, limit) = (self.frames.len(), self.limits.clip.max_frames);
+        let (frame, limit) = (self.frames.len(), self.decoder.limits.clip.max_frames);
         if frame >= limit {
             return Err(ClipError::TooManyFrames { found: frame + 1, limit }.into());
         }
-        let image = Image::decode(bytes, &self.limits.image)
-            .map_err(|error| Failure::Frame { frame, error })?;
-        self.frames.push(Arc::new(image));
+        let image = self.decoder.image(bytes)?.map_err(|error| Failure::Frame { frame, error })?;
+        self.frames.push(image);
         Ok(())
     }
 
     fn into_clip(self, fps: Option<f64>) -> Result<Input, Failure> {
-        let clip = Clip::new(self.frames, fps.unwrap_or(DEFAULT_FPS), &self.limits.clip)?;
+        let clip = Clip::new(self.frames, fps.unwrap_or(DEFAULT_FPS), &self.decoder.limits.clip)?;
         Ok(Input::Clip(Arc::new(clip)))
     }
 }
 
-fn document(bytes: &[u8], limits: &Limits) -> Result<(Input, Wishes), Failure> {
+fn document(bytes: &[u8], decoder: Decoder<'_>) -> Result<(Input, Wishes), Failure> {
     let said: PredictDocument<'_> = serde_json::from_slice(bytes)
         .map_err(|error| Failure::BadBody(format!("the JSON document is wrong: {error}")))?;
     let deadline = said.deadline_ms.map(|ms| ms.to_string());
     let wishes = Wishes::parse(deadline.as_deref(), said.priority.as_deref())?;
     let input = match (&said.image, &said.frames) {
-        (Some(image), None) if said.fps.is_none() => picture(&from_base64(image)?, limits)?,
+        (Some(image), None) if said.fps.is_none() => decoder.picture(&from_base64(image)?)?,
         (None, Some(texts)) => {
-            if texts.len() > limits.clip.max_frames {
-                let (found, limit) = (texts.len(), limits.clip.max_frames);
+            let limit = decoder.limits.clip.max_frames;
+            if texts.len() > limit {
+                let found = texts.len();
                 return Err(ClipError::TooManyFrames { found, limit }.into());
             }
-            let mut frames = Frames { limits, frames: Vec::with_capacity(texts.len()) };
+            let mut frames = Frames { decoder, frames: Vec::with_capacity(texts.len()) };
             for text in texts {
                 frames.add(&from_base64(text)?)?;
             }
@@ -152,7 +173,7 @@ impl Form<'_> {
                 let say = "the form has more than one image; send the frames of a clip as `frame`";
                 return Err(Failure::BadBody(say.into()));
             }
-            "image" | "file" => self.image = Some(picture(bytes, self.frames.limits)?),
+            "image" | "file" => self.image = Some(self.frames.decoder.picture(bytes)?),
             "frame" => self.frames.add(bytes)?,
             "fps" => {
                 let fps = text().trim().parse();
@@ -188,9 +209,9 @@ impl Form<'_> {
     }
 }
 
-fn form(content_type: &str, body: &[u8], limits: &Limits) -> Result<(Input, Wishes), Failure> {
+fn form(content_type: &str, body: &[u8], decoder: Decoder<'_>) -> Result<(Input, Wishes), Failure> {
     let wrong = |what| Failure::BadBody(format!("the form is wrong: {what}"));
-    let frames = Frames { limits, frames: Vec::new() };
+    let frames = Frames { decoder, frames: Vec::new() };
     let mut form = Form { image: None, frames, fps: None, wishes: Wishes::default() };
     for part in Parts::new(content_type, body).map_err(wrong)? {
         let part = part.map_err(wrong)?;

@@ -14,7 +14,21 @@ fn kind(text: &'static str) -> Result<Kind, Failure> {
 }
 
 fn fails(text: &str) -> String {
-    Kind::Document.decode(text.into(), &limits()).unwrap_err().to_string()
+    let decoder = Decoder { limits: &limits(), room: &|_| true };
+    Kind::Document.decode(text.as_bytes(), decoder).unwrap_err().to_string()
+}
+
+#[test]
+fn pixels_are_asked_for_before_they_are_allocated() {
+    let bytes = include_bytes!("../../samples/roadwork.jpg");
+    let asked = std::cell::Cell::new(0);
+    let room = |bytes| {
+        asked.set(bytes);
+        false
+    };
+    let refused = Kind::Raw.decode(bytes, Decoder { limits: &limits(), room: &room });
+    assert!(matches!(refused, Err(Failure::BudgetSpent)));
+    assert_eq!(asked.get(), 320 * 180 * 3);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! and asked again before its image is decoded, so an overloaded server spends no CPU on requests
 //! it cannot answer. Decoding itself is bounded by one semaphore for all workers.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,8 +13,8 @@ use tokio::sync::Semaphore;
 
 use super::HttpSpec;
 use super::body::{Body, Reading};
-use super::budget::Budget;
-use super::input::Kind;
+use super::budget::{Budget, Held};
+use super::input::{Decoder, Kind};
 use super::log::{Exchange, Said};
 use super::params::Wishes;
 use super::reply::Failure;
@@ -113,7 +114,7 @@ async fn answer(
     let deadline = head.deadline(arrived, &state.spec);
     let body = receive(request, payload, state, arrived, deadline).await?;
     exchange.note(|said| said.bytes = body.bytes.len());
-    let (input, said) = decode(kind, body, state, deadline).await?;
+    let (input, said, _held) = decode(kind, body, state, deadline).await?;
     let wishes = head.or(said);
     let priority = wishes.priority.unwrap_or_default();
     let deadline = wishes.deadline(arrived, &state.spec);
@@ -145,14 +146,15 @@ async fn receive(
     reading.read(request, payload).await?.ok_or_else(late)
 }
 
-/// Decodes on the blocking pool. The permit and the body's share of the budget go along, so a
-/// client that leaves gives them back only once the work is really over.
+/// Decodes on the blocking pool. The permit and the budget's share go along, so a client that leaves
+/// gives them back only once the work is really over. The pixels count towards the budget too, from
+/// before they are allocated until the answer: a small file may hold a large picture.
 async fn decode(
     kind: Kind,
     body: Body,
     state: &State,
     deadline: Instant,
-) -> Result<(Input, Wishes), Failure> {
+) -> Result<(Input, Wishes, Held), Failure> {
     let work = async {
         let closed = |_| Failure::Internal("the decoders are closed".into());
         let permit = state.decoders.clone().acquire_owned().await.map_err(closed)?;
@@ -160,9 +162,16 @@ async fn decode(
         let limits = state.limits;
         let decoding = web::block(move || {
             let Body { bytes, held } = body;
-            let decoded = kind.decode(bytes, &limits);
-            drop((held, permit));
-            decoded
+            let share = RefCell::new((held, bytes.len()));
+            let room = |more: usize| {
+                let (held, total) = &mut *share.borrow_mut();
+                *total = total.saturating_add(more);
+                held.cover(*total)
+            };
+            let decoded = kind.decode(&bytes, Decoder { limits: &limits, room: &room });
+            drop(permit);
+            let (held, _) = share.into_inner();
+            decoded.map(|(input, said)| (input, said, held))
         });
         decoding.await.map_err(|_| Failure::Internal("the image decoder gave up".into()))?
     };

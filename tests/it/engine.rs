@@ -36,7 +36,7 @@ fn plan(name: &str, script: &str, spec: StageSpec) -> StagePlan {
 fn spec() -> StageSpec {
     StageSpec {
         backend: "scripted".into(),
-        batching: BatchingSpec { max_batch: 4, ..BatchingSpec::default() },
+        batching: BatchingSpec::default(),
         restart: RestartSpec { backoff_ms: 1, ..RestartSpec::default() },
         ..StageSpec::default()
     }

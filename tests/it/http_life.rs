@@ -110,11 +110,7 @@ fn a_full_gate_refuses_before_the_body_is_read() {
 
 #[test]
 fn every_request_is_answered_while_the_stage_crashes() {
-    // Batches small enough that the jobs of a fallen one, each retried alone, do not meet the next
-    // scripted panic: a job that falls twice is convicted, however innocent.
-    let mut setup = Setup::one("crash", "base_ms = 1\nbatch.panic_every = 7");
-    setup.stages[0].spec.batching.max_batch = 4;
-    let server = setup.start();
+    let server = Setup::one("crash", "base_ms = 1\nbatch.panic_every = 7").start();
     let png = grey_png(255, 2, 2);
     std::thread::scope(|scope| {
         for _ in 0..16 {
