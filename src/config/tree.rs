@@ -95,7 +95,7 @@ impl Tree {
 }
 
 /// Takes a tree apart from the other side: a table's values by key, empty tables included.
-pub fn flatten(table: toml::Table) -> Vec<(Key, Value)> {
+pub(super) fn flatten(table: toml::Table) -> Vec<(Key, Value)> {
     let mut flat = Vec::new();
     for (name, value) in table {
         descend(Key::top(&name), value, &mut flat);

@@ -114,7 +114,8 @@ impl Checks<'_> {
         }
         let key = when.child("score_at_least");
         let message = format!("must be at most {}", self.other(&when.child("score_at_most")));
-        self.need(!(least > most), &key, message);
+        let is_crossed = least > most;
+        self.need(!is_crossed, &key, message);
     }
 }
 
