@@ -116,13 +116,18 @@ impl Slot {
     fn close_late(&self) -> Option<Outcome> {
         let mut state = self.state.lock();
         state.reply.take()?;
-        let outcome = match state.best.take() {
-            Some(best) => Ok(Verdict { degraded: Some(Degraded::Deadline), ..best }),
-            None => Err(Rejection::Deadline),
-        };
+        let best = state.best.take();
         drop(state);
+        let outcome = best_or(best, Degraded::Deadline, Rejection::Deadline);
         self.gate.leave(&outcome, self.arrived);
         Some(outcome)
+    }
+
+    /// Ends the job because the engine has let go of it. True if it had no answer yet.
+    fn abandon(&self) -> bool {
+        let best = self.state.lock().best.take();
+        let lost = Rejection::Internal("the job was lost".into());
+        self.answer(best_or(best, Degraded::StageFailed, lost))
     }
 
     /// Ends the job because its caller left.
@@ -273,10 +278,19 @@ impl Gate {
     }
 }
 
+/// The best verdict so far, marked degraded, or else the rejection.
+fn best_or(best: Option<Verdict>, why: Degraded, otherwise: Rejection) -> Outcome {
+    match best {
+        Some(best) => Ok(Verdict { degraded: Some(why), ..best }),
+        None => Err(otherwise),
+    }
+}
+
 impl Drop for Job {
-    /// A job that goes away unanswered is a lost job. It is answered all the same, and counted.
+    /// A job that goes away unanswered is a lost job: the supervisor died, or has a bug. It is
+    /// answered all the same, with the best so far, and counted.
     fn drop(&mut self) {
-        if self.slot.answer(Err(Rejection::Internal("the job was lost".into()))) {
+        if self.slot.abandon() {
             metrics::lost();
         }
     }
@@ -337,6 +351,15 @@ pub(crate) mod tests {
         let (job, ticket) = job(1, clock::now() + Duration::from_secs(9), Priority::Normal);
         drop(job);
         assert!(matches!(ticket.wait().await, Err(Rejection::Internal(_))));
+    }
+
+    #[actix::test]
+    async fn a_dropped_job_is_answered_with_its_best_so_far() {
+        let (job, ticket) = job(1, clock::now() + Duration::from_secs(9), Priority::Normal);
+        job.slot.improve(verdict());
+        drop(job);
+        let outcome = ticket.wait().await.unwrap();
+        assert_eq!(outcome.degraded, Some(Degraded::StageFailed));
     }
 
     #[test]
