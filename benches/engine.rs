@@ -2,6 +2,15 @@
 //!
 //! `cargo bench --bench engine`
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a bench"
+)]
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +21,9 @@ use roadcrew::actors::batching::{BatchingSpec, rule};
 use roadcrew::actors::latency::LatencyTable;
 use roadcrew::actors::mailbox::{Mailbox, Queued};
 use roadcrew::actors::router::{Event, Router};
-use roadcrew::actors::{Engine, EngineSpec, JobId, Priority, Request, Routing, StagePlan, StageSpec};
+use roadcrew::actors::{
+    Engine, EngineSpec, JobId, Priority, Request, Routing, StagePlan, StageSpec,
+};
 use roadcrew::backends::{BackendContext, Input, Registry};
 use roadcrew::cascade::{Condition, Exhausted, InputKind, StageRule, StageView, policy};
 use roadcrew::clock;
@@ -113,7 +124,11 @@ fn whole_job(c: &mut Criterion) {
         };
         let policy = policy("cascade", vec![stage_rule()], Exhausted::Last).unwrap();
         let routing = Routing { policy, exhausted: Exhausted::Last };
-        let engine = Engine::start(&EngineSpec { max_in_flight: 256, max_lends: 3, threads: 0 }, routing, vec![plan]);
+        let engine = Engine::start(
+            &EngineSpec { max_in_flight: 256, max_lends: 3, threads: 0 },
+            routing,
+            vec![plan],
+        );
         assert!(engine.settled(Duration::from_secs(10)).await);
         engine
     });

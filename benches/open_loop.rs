@@ -7,6 +7,15 @@
 //! coordinated omission). Without `--rates` it first finds the rate of a closed loop with sixteen
 //! clients and then runs at 50, 80, 100 and 300 % of it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a bench"
+)]
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
@@ -127,7 +136,13 @@ impl Client {
 }
 
 /// Latencies in ms of the requests that were answered 200, and how many were sent.
-fn load(address: &str, image: &[u8], clients: usize, rate: Option<f64>, seconds: f64) -> (Vec<f64>, usize) {
+fn load(
+    address: &str,
+    image: &[u8],
+    clients: usize,
+    rate: Option<f64>,
+    seconds: f64,
+) -> (Vec<f64>, usize) {
     let next = AtomicUsize::new(0);
     let total = rate.map_or(usize::MAX, |rate| (rate * seconds) as usize);
     let start = Instant::now();
@@ -139,7 +154,9 @@ fn load(address: &str, image: &[u8], clients: usize, rate: Option<f64>, seconds:
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
                 let due = match rate {
-                    Some(rate) if index < total => start + Duration::from_secs_f64(index as f64 / rate),
+                    Some(rate) if index < total => {
+                        start + Duration::from_secs_f64(index as f64 / rate)
+                    }
                     None if Instant::now() < end => Instant::now(),
                     _ => return latencies,
                 };

@@ -91,9 +91,10 @@ impl Backend for Classifier {
     fn warm_up(&mut self) -> Result<(), BackendError> {
         let (height, width) = self.preprocessor.size().unwrap_or((224, 224));
         let (width, height) = (u32::try_from(width), u32::try_from(height));
-        let grey = width.ok().zip(height.ok()).and_then(|(w, h)| {
-            Image::from_rgb(w, h, vec![128; w as usize * h as usize * 3])
-        });
+        let grey = width
+            .ok()
+            .zip(height.ok())
+            .and_then(|(w, h)| Image::from_rgb(w, h, vec![128; w as usize * h as usize * 3]));
         let grey = grey.context("the model's input size is not an image's")?;
         let mut size = 1;
         while size <= self.max_batch {

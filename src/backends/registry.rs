@@ -38,9 +38,7 @@ impl Default for Registry {
     /// The backends that come with roadcrew.
     fn default() -> Self {
         let mut registry = Self { factories: BTreeMap::new() };
-        registry.add("classifier", |ctx| {
-            Ok(Box::new(super::classifier::Classifier::new(ctx)?))
-        });
+        registry.add("classifier", |ctx| Ok(Box::new(super::classifier::Classifier::new(ctx)?)));
         registry.add("scripted", |ctx| Ok(Box::new(super::scripted::Scripted::new(ctx)?)));
         registry
     }

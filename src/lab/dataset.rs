@@ -83,7 +83,8 @@ mod tests {
     #[test]
     fn folders_are_labels() {
         let dir = tempfile::tempdir().unwrap();
-        for (folder, name) in [("roadwork", "b.jpg"), ("roadwork", "a.jpg"), ("not_roadwork", "c")] {
+        for (folder, name) in [("roadwork", "b.jpg"), ("roadwork", "a.jpg"), ("not_roadwork", "c")]
+        {
             fs_err::create_dir_all(dir.path().join(folder)).unwrap();
             fs_err::write(dir.path().join(folder).join(name), b"").unwrap();
         }

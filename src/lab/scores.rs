@@ -41,13 +41,9 @@ impl Confusion {
     /// Matthews' correlation coefficient, -1 to 1; 0 where it is undefined (one class only), as
     /// scikit-learn and the validators have it.
     pub fn mcc(&self) -> f64 {
-        let [tp, tn, fp, fn_] = [
-            self.true_positives,
-            self.true_negatives,
-            self.false_positives,
-            self.false_negatives,
-        ]
-        .map(|n| n as f64);
+        let [tp, tn, fp, fn_] =
+            [self.true_positives, self.true_negatives, self.false_positives, self.false_negatives]
+                .map(|n| n as f64);
         let spread = ((tp + fp) * (tp + fn_) * (tn + fp) * (tn + fn_)).sqrt();
         if spread == 0.0 { 0.0 } else { (tp * tn - fp * fn_) / spread }
     }

@@ -192,7 +192,8 @@ fn split(spec: &TrainSpec) -> anyhow::Result<(Vec<Example>, Vec<Example>)> {
     if let Some(dir) = &spec.validation {
         return Ok((all, dataset::load(dir)?));
     }
-    let (held, rest): (Vec<_>, Vec<_>) = all.into_iter().enumerate().partition(|(i, _)| i % 10 == 9);
+    let (held, rest): (Vec<_>, Vec<_>) =
+        all.into_iter().enumerate().partition(|(i, _)| i % 10 == 9);
     anyhow::ensure!(!held.is_empty(), "fewer than ten images: name a validation set");
     let examples = |part: Vec<(usize, Example)>| part.into_iter().map(|(_, e)| e).collect();
     Ok((examples(rest), examples(held)))

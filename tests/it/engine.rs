@@ -194,8 +194,7 @@ async fn the_gate_refuses_what_is_too_much_and_cancelling_frees_the_place() {
 async fn draining_finishes_what_is_in_flight_and_refuses_the_rest() {
     let engine = start(vec![plan("a", "base_ms = 50\nanswer = 0.9", spec())]);
     let image = grey(1);
-    let tickets: Vec<_> =
-        (0..8).map(|_| engine.submit(request(&image, LONG)).unwrap()).collect();
+    let tickets: Vec<_> = (0..8).map(|_| engine.submit(request(&image, LONG)).unwrap()).collect();
     let waiting = actix::spawn(async move {
         let mut answered = 0;
         for ticket in tickets {

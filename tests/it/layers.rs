@@ -138,7 +138,8 @@ fn pure_files_read_no_clock_and_do_no_io() {
     for file in files {
         let whole = code(&root().join(&file));
         let body = whole.split("#[cfg(test)]").next().unwrap();
-        for word in ["clock::now", "Instant::now", "std::fs", "fs_err", "tokio", "actix", "tracing"] {
+        for word in ["clock::now", "Instant::now", "std::fs", "fs_err", "tokio", "actix", "tracing"]
+        {
             assert!(!body.contains(word), "{file} is pure and must not use {word}");
         }
     }

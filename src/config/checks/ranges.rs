@@ -114,8 +114,8 @@ impl Checks<'_> {
         }
         let key = when.child("score_at_least");
         let message = format!("must be at most {}", self.other(&when.child("score_at_most")));
-        let is_crossed = least > most;
-        self.need(!is_crossed, &key, message);
+        let is_disordered = least > most;
+        self.need(!is_disordered, &key, message);
     }
 }
 

@@ -7,7 +7,7 @@ use super::view::{View, haze};
 
 /// The cross-section of a road, in metres right of the camera's lane.
 #[derive(Clone)]
-pub struct Road {
+pub(super) struct Road {
     /// Outer edges of the carriageway, shoulders included.
     pub edges: [f32; 2],
     /// Lane centres from left to right, and whether traffic there comes towards the camera.
@@ -22,7 +22,7 @@ pub struct Road {
 
 impl Road {
     /// A road drawn at random, for driving on either side.
-    pub fn new(dice: &mut Dice) -> Self {
+    pub(super) fn new(dice: &mut Dice) -> Self {
         let lane = dice.span(3.1, 3.7);
         let (beside, oncoming) = (dice.count(0, 1), dice.count(0, 2));
         let (inner, shoulder) = (dice.count(0, 1), dice.span(0.2, 1.2));
@@ -42,13 +42,13 @@ impl Road {
     }
 
     /// The outer edge on one side, -1 for left or 1 for right.
-    pub fn edge(&self, side: f32) -> f32 {
+    pub(super) fn edge(&self, side: f32) -> f32 {
         if side < 0.0 { self.edges[0] } else { self.edges[1] }
     }
 }
 
 /// Paints everything that nothing stands in front of; returns the colour distance fades to.
-pub fn paint(
+pub(super) fn paint(
     canvas: &mut Canvas,
     view: &View,
     road: &Road,
@@ -202,7 +202,7 @@ fn markings(canvas: &mut Canvas, view: &View, road: &Road, dice: &mut Dice) {
 }
 
 /// A band of ground between two lateral and two forward distances, following the bend.
-pub fn strip(canvas: &mut Canvas, view: &View, x: [f32; 2], z: [f32; 2], paint: &Paint) {
+pub(super) fn strip(canvas: &mut Canvas, view: &View, x: [f32; 2], z: [f32; 2], paint: &Paint) {
     let steps = if z[1] / z[0] < 2.0 { 1 } else { 14 };
     let (near, far) = (1.0 / z[0], 1.0 / z[1]);
     let at = |step: usize| {
@@ -217,7 +217,7 @@ pub fn strip(canvas: &mut Canvas, view: &View, x: [f32; 2], z: [f32; 2], paint: 
 
 /// Lays the air between the camera and the ground over the backdrop, `clear` as in
 /// [`haze`]; above the horizon it thins out.
-pub fn veil(canvas: &mut Canvas, view: &View, air: Rgb, clear: f32) {
+pub(super) fn veil(canvas: &mut Canvas, view: &View, air: Rgb, clear: f32) {
     for y in 0..canvas.height {
         let below = y as f32 + 0.5 - view.horizon;
         let amount = if below > 0.5 {

@@ -4,13 +4,13 @@
 use super::dice::Dice;
 
 /// A colour, each channel 0 to 1.
-pub type Rgb = [f32; 3];
+pub(super) type Rgb = [f32; 3];
 /// A point in pixels, y downwards.
-pub type Point = [f32; 2];
+pub(super) type Point = [f32; 2];
 
 /// How a fill runs from its first colour to its second over the shape's bounding box.
 #[derive(Clone, Copy)]
-pub enum Ramp {
+pub(super) enum Ramp {
     /// First colour only.
     Flat,
     /// From the top edge to the bottom edge.
@@ -21,7 +21,7 @@ pub enum Ramp {
 
 /// What a shape is filled with.
 #[derive(Clone, Copy)]
-pub struct Paint {
+pub(super) struct Paint {
     from: Rgb,
     to: Rgb,
     ramp: Ramp,
@@ -31,44 +31,44 @@ pub struct Paint {
 
 impl Paint {
     /// One opaque colour.
-    pub fn flat(colour: Rgb) -> Self {
+    pub(super) fn flat(colour: Rgb) -> Self {
         Self { from: colour, to: colour, ramp: Ramp::Flat, alpha: 1.0, grain: 0.0 }
     }
 
     /// A vertical gradient.
-    pub fn down(from: Rgb, to: Rgb) -> Self {
+    pub(super) fn down(from: Rgb, to: Rgb) -> Self {
         Self { from, to, ramp: Ramp::Down, alpha: 1.0, grain: 0.0 }
     }
 
     /// Light on the left, dark on the right: a round body under a side light.
-    pub fn round(colour: Rgb) -> Self {
+    pub(super) fn round(colour: Rgb) -> Self {
         let (from, to) = (scale(colour, 1.12), scale(colour, 0.72));
         Self { from, to, ramp: Ramp::Across, alpha: 1.0, grain: 0.0 }
     }
 
     /// The same paint, see-through.
-    pub fn alpha(self, alpha: f32) -> Self {
+    pub(super) fn alpha(self, alpha: f32) -> Self {
         Self { alpha, ..self }
     }
 
     /// The same paint with pixel-to-pixel brightness noise of this relative size.
-    pub fn grain(self, grain: f32) -> Self {
+    pub(super) fn grain(self, grain: f32) -> Self {
         Self { grain, ..self }
     }
 }
 
 /// Multiplies a colour's brightness.
-pub fn scale(colour: Rgb, by: f32) -> Rgb {
+pub(super) fn scale(colour: Rgb, by: f32) -> Rgb {
     colour.map(|channel| (channel * by).min(1.0))
 }
 
 /// A colour between two others.
-pub fn mix(from: Rgb, to: Rgb, at: f32) -> Rgb {
+pub(super) fn mix(from: Rgb, to: Rgb, at: f32) -> Rgb {
     [0, 1, 2].map(|i| from[i] + (to[i] - from[i]) * at)
 }
 
 /// A picture being painted.
-pub struct Canvas {
+pub(super) struct Canvas {
     /// Width in pixels.
     pub width: usize,
     /// Height in pixels.
@@ -89,7 +89,7 @@ pub struct Canvas {
 
 impl Canvas {
     /// A black canvas; the dice seed its grain.
-    pub fn new(width: usize, height: usize, dice: &mut Dice) -> Self {
+    pub(super) fn new(width: usize, height: usize, dice: &mut Dice) -> Self {
         let size = width * height;
         Self {
             width,
@@ -105,7 +105,7 @@ impl Canvas {
     }
 
     /// 32 cheap random bits (Marsaglia's xorshift).
-    pub fn word(&mut self) -> u32 {
+    pub(super) fn word(&mut self) -> u32 {
         self.noise ^= self.noise << 13;
         self.noise ^= self.noise >> 17;
         self.noise ^= self.noise << 5;
@@ -118,7 +118,7 @@ impl Canvas {
     }
 
     /// Fills a polygon (simple, either winding), clipped to the canvas.
-    pub fn polygon(&mut self, points: &[Point], paint: &Paint) {
+    pub(super) fn polygon(&mut self, points: &[Point], paint: &Paint) {
         let Some(bounds) = self.bounds(points) else { return };
         let (x0, y0, wide, high) = bounds;
         let stride = wide + 2;
@@ -135,7 +135,7 @@ impl Canvas {
     }
 
     /// An axis-aligned ellipse.
-    pub fn ellipse(&mut self, centre: Point, radii: Point, paint: &Paint) {
+    pub(super) fn ellipse(&mut self, centre: Point, radii: Point, paint: &Paint) {
         // The cosine and sine of a step, turned on by multiplication: unlike the library's
         // functions that gives the same bits on every machine.
         let (corners, cos, sin) = if radii[0].max(radii[1]) < 4.0 {
@@ -153,7 +153,7 @@ impl Canvas {
     }
 
     /// A straight stroke.
-    pub fn line(&mut self, from: Point, to: Point, width: f32, paint: &Paint) {
+    pub(super) fn line(&mut self, from: Point, to: Point, width: f32, paint: &Paint) {
         let (dx, dy) = (to[0] - from[0], to[1] - from[1]);
         let length = (dx * dx + dy * dy).sqrt().max(1e-3);
         let (nx, ny) = (-dy / length * width * 0.5, dx / length * width * 0.5);
@@ -167,7 +167,15 @@ impl Canvas {
     }
 
     /// A soft round spot; `add` says whether it lightens like a lamp or covers like a cloud.
-    pub fn spot(&mut self, centre: Point, radii: Point, colour: Rgb, strength: f32, add: bool) {
+    #[expect(clippy::too_many_arguments, reason = "a spot is these five things")]
+    pub(super) fn spot(
+        &mut self,
+        centre: Point,
+        radii: Point,
+        colour: Rgb,
+        strength: f32,
+        add: bool,
+    ) {
         let clamp = |value: f32, most: usize| (value.max(0.0) as usize).min(most);
         let (x0, x1) = (
             clamp(centre[0] - radii[0], self.width),
@@ -202,7 +210,7 @@ impl Canvas {
         let (x0, y0) = (left.floor().max(0.0), top.floor().max(0.0));
         let (x1, y1) = (right.ceil().min(self.width as f32), bottom.ceil().min(self.height as f32));
         let inside = x1 > x0 && y1 > y0;
-        inside.then(|| (x0 as usize, y0 as usize, (x1 - x0) as usize, (y1 - y0) as usize))
+        inside.then_some((x0 as usize, y0 as usize, (x1 - x0) as usize, (y1 - y0) as usize))
     }
 
     fn lay(&mut self, bounds: (usize, usize, usize, usize), extent: &[f32; 4], paint: &Paint) {
@@ -288,11 +296,11 @@ fn span(line: &mut [f32], rise: f32, left: f32, right: f32) {
     }
     let per = 1.0 / (right - left);
     let mut done = 0.0;
-    for column in first..after {
+    for (column, cell) in line.iter_mut().enumerate().take(after).skip(first) {
         let (near, far) = (left.max(column as f32), right.min(column as f32 + 1.0));
         let share = (far - near) * per * rise;
         let inside = 0.5 * (near + far) - column as f32;
-        line[column] += share * (1.0 - inside) + done;
+        *cell += share * (1.0 - inside) + done;
         done = share * inside;
     }
     line[after] += done;

@@ -4,11 +4,10 @@ use image::RgbImage;
 
 use super::canvas::{Canvas, Paint, Point, Rgb, mix};
 use super::dice::Dice;
-use super::labels::Weather;
 use super::view::View;
 
 /// A source of light that shows at night.
-pub struct Lamp {
+pub(super) struct Lamp {
     /// Where.
     pub at: Point,
     /// Radius of its glow in pixels.
@@ -18,7 +17,13 @@ pub struct Lamp {
 }
 
 /// Darkens a night scene to what headlights and lamps reach; `reflects` tells by owner.
-pub fn darken(canvas: &mut Canvas, view: &View, lamps: &[Lamp], reflects: &[bool], ambient: f32) {
+pub(super) fn darken(
+    canvas: &mut Canvas,
+    view: &View,
+    lamps: &[Lamp],
+    reflects: &[bool],
+    ambient: f32,
+) {
     let (wide, tall) = (canvas.width as f32, canvas.height as f32);
     for y in 0..canvas.height {
         let down = (y as f32 - view.horizon) / (tall - view.horizon);
@@ -42,7 +47,7 @@ pub fn darken(canvas: &mut Canvas, view: &View, lamps: &[Lamp], reflects: &[bool
 }
 
 /// Lays the streaks and specks of rain over a scene.
-pub fn rain(canvas: &mut Canvas, dice: &mut Dice, level: u8) {
+pub(super) fn rain(canvas: &mut Canvas, dice: &mut Dice, level: u8) {
     let (wide, tall) = (canvas.width as f32, canvas.height as f32);
     let slant = dice.span(-0.3, 0.3);
     canvas.haze.1 = 0.0;
@@ -61,7 +66,7 @@ pub fn rain(canvas: &mut Canvas, dice: &mut Dice, level: u8) {
 }
 
 /// The bonnet or dashboard of the car that carries the camera.
-pub fn bonnet(canvas: &mut Canvas, dice: &mut Dice) {
+pub(super) fn bonnet(canvas: &mut Canvas, dice: &mut Dice) {
     let (wide, tall) = (canvas.width as f32, canvas.height as f32);
     let rise = dice.span(0.03, 0.11) * tall;
     let shade = super::canvas::scale(super::palette::car(dice), 0.4);
@@ -82,7 +87,7 @@ pub fn bonnet(canvas: &mut Canvas, dice: &mut Dice) {
 }
 
 /// How a photograph is cut out of the canvas.
-pub struct Frame {
+pub(super) struct Frame {
     sin: f32,
     cos: f32,
     middle: Point,
@@ -91,7 +96,7 @@ pub struct Frame {
 
 impl Frame {
     /// A slight tilt and crop.
-    pub fn new(canvas: &Canvas, dice: &mut Dice, level: u8) -> Self {
+    pub(super) fn new(canvas: &Canvas, dice: &mut Dice, level: u8) -> Self {
         let tilt = dice.span(-0.01, 0.01) * (1.0 + f32::from(level));
         let zoom = 1.0 / dice.span(1.02, 1.08);
         let (wide, tall) = (canvas.width as f32, canvas.height as f32);
@@ -110,7 +115,7 @@ impl Frame {
     }
 
     /// The owner of each pixel of the photograph.
-    pub fn owners(&self, canvas: &Canvas) -> Vec<u16> {
+    pub(super) fn owners(&self, canvas: &Canvas) -> Vec<u16> {
         let (last_x, last_y) = (canvas.width - 1, canvas.height - 1);
         let mut owner = vec![0; canvas.owner.len()];
         for (y, row) in owner.chunks_exact_mut(canvas.width).enumerate() {
@@ -147,7 +152,7 @@ impl Frame {
 }
 
 /// Takes the photograph.
-pub fn expose(canvas: &mut Canvas, frame: &Frame, dice: &mut Dice, level: u8) -> RgbImage {
+pub(super) fn expose(canvas: &mut Canvas, frame: &Frame, dice: &mut Dice, level: u8) -> RgbImage {
     canvas.pixels = frame.pixels(canvas);
     let most = [0.10, 0.17, 0.21, 0.24][usize::from(level.min(3))];
     let amount = dice.span(0.0, most);
@@ -174,10 +179,10 @@ fn blur(canvas: &mut Canvas, side: f32) {
     let mut above: Vec<Rgb> = canvas.pixels[..wide].to_vec();
     for y in 0..high {
         let below = (y + 1).min(high - 1) * wide;
-        for x in 0..wide {
+        for (x, before) in above.iter_mut().enumerate() {
             let (here, after) = (canvas.pixels[y * wide + x], canvas.pixels[below + x]);
-            canvas.pixels[y * wide + x] = blend(above[x], here, after);
-            above[x] = here;
+            canvas.pixels[y * wide + x] = blend(*before, here, after);
+            *before = here;
         }
     }
 }
@@ -209,7 +214,7 @@ fn print(canvas: &mut Canvas, dice: &mut Dice, level: u8) -> RgbImage {
 }
 
 /// Takes a dusk scene down to low, warm light.
-pub fn dim(canvas: &mut Canvas, dice: &mut Dice, level: u8) {
+pub(super) fn dim(canvas: &mut Canvas, dice: &mut Dice, level: u8) {
     let light = dice.span(0.68, 0.9) - 0.06 * f32::from(level);
     for pixel in &mut canvas.pixels {
         let [r, g, b] = *pixel;

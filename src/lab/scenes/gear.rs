@@ -6,7 +6,7 @@ use super::palette::{self, BLACK, WHITE};
 use super::view::{Brush, Solid};
 
 /// One upright traffic cone, white-banded, on its square foot.
-pub fn cone(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
+pub(super) fn cone(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
     let tall = dice.span(0.78, 1.0);
     let wide = tall * dice.span(0.19, 0.23);
     brush.lean = dice.span(-0.05, 0.05);
@@ -38,7 +38,7 @@ fn slice(brush: &mut Brush, cone: (f32, f32), part: [f32; 2], colour: Rgb) {
 }
 
 /// A pile of nested cones: one cone's top over a column of rims.
-pub fn stack(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
+pub(super) fn stack(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
     let (tall, wide) = (dice.span(0.72, 0.85), dice.span(0.17, 0.2));
     let rims = dice.count(4, 8);
     let step = dice.span(0.085, 0.11);
@@ -67,7 +67,7 @@ pub fn stack(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
 }
 
 /// A traffic drum: a fat upright barrel in alternating bands.
-pub fn drum(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
+pub(super) fn drum(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
     let (tall, half) = (dice.span(0.95, 1.1), dice.span(0.25, 0.3));
     brush.shadow(0.75, 0.6);
     brush.rect([-half * 1.25, 0.0], [half * 1.25, 0.08], &Paint::flat(BLACK));
@@ -88,7 +88,7 @@ pub fn drum(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
 }
 
 /// A folding barrier: one to three boards of slanted stripes between two legs.
-pub fn board(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
+pub(super) fn board(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
     let half = dice.span(0.75, 1.25);
     let boards = dice.count(1, 3);
     brush.shadow(half * 1.8, 0.4);
@@ -108,7 +108,7 @@ pub fn board(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
 }
 
 /// Slanted stripes over a board `2 * half` wide between two heights.
-pub fn stripes(brush: &mut Brush, half: f32, y: [f32; 2], colour: Rgb) {
+pub(super) fn stripes(brush: &mut Brush, half: f32, y: [f32; 2], colour: Rgb) {
     brush.rect([-half, y[0]], [half, y[1]], &Paint::flat(WHITE));
     let (slant, step) = ((y[1] - y[0]) * 0.8, 0.19);
     let mut left = -half - slant;
@@ -128,7 +128,7 @@ pub fn stripes(brush: &mut Brush, half: f32, y: [f32; 2], colour: Rgb) {
 }
 
 /// A jersey barrier along the road, water-filled plastic or concrete with marker strips.
-pub fn jersey(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
+pub(super) fn jersey(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
     let long = dice.span(1.8, 2.6);
     brush.shadow(0.7, long);
     brush.solid(Solid { x: [-0.28, 0.28], y: [0.0, 0.3], z: [0.0, long] }, scale(colour, 0.9));
@@ -138,7 +138,7 @@ pub fn jersey(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
 }
 
 /// A dug-up stretch of road with spoil beside it.
-pub fn trench(brush: &mut Brush, dice: &mut Dice, half: f32) {
+pub(super) fn trench(brush: &mut Brush, dice: &mut Dice, half: f32) {
     let long = dice.span(4.0, 9.0);
     let dirt = scale([0.45, 0.33, 0.22], dice.span(0.7, 1.2));
     brush.ground([-half, half], [0.0, long], &Paint::flat(dirt).grain(0.35));

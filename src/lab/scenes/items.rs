@@ -8,7 +8,7 @@ use super::{gear, people, signs, street, vehicles};
 
 /// What a thing is.
 #[derive(Clone, Copy)]
-pub enum Look {
+pub(super) enum Look {
     /// An upright traffic cone.
     Cone(Rgb),
     /// A nested pile of cones.
@@ -61,7 +61,7 @@ pub enum Look {
 
 /// A thing and its place.
 #[derive(Clone, Copy)]
-pub struct Item {
+pub(super) struct Item {
     /// What it is.
     pub look: Look,
     /// Metres right of the lane.
@@ -76,7 +76,7 @@ pub struct Item {
 
 impl Item {
     /// Whether headlights come back from it strongly.
-    pub fn reflects(&self) -> bool {
+    pub(super) fn reflects(&self) -> bool {
         !matches!(
             self.look,
             Look::Building
@@ -90,7 +90,7 @@ impl Item {
 
     /// The height in pixels, at 180 rows, from which a person reads it at a glance, posts
     /// included; trenches never count.
-    pub fn readable(&self) -> f32 {
+    pub(super) fn readable(&self) -> f32 {
         match self.look {
             Look::Cone(_) | Look::Drum(_) | Look::Stack(_) => 12.0,
             Look::Board(_) | Look::Jersey(_) => 10.0,
@@ -103,7 +103,7 @@ impl Item {
     }
 
     /// Paints it.
-    pub fn paint(&self, canvas: &mut Canvas, view: &View) {
+    pub(super) fn paint(&self, canvas: &mut Canvas, view: &View) {
         let mut dice = Dice::new(&[self.seed]);
         let mut brush = Brush { canvas, view: *view, x: self.x, z: self.z, lean: 0.0 };
         let (brush, dice) = (&mut brush, &mut dice);

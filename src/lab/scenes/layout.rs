@@ -12,7 +12,7 @@ use super::vehicles::Make;
 use super::zone;
 
 /// A scene being furnished.
-pub struct Stage<'a> {
+pub(super) struct Stage<'a> {
     /// The road it is on.
     pub road: &'a Road,
     /// Draws for places and colours.
@@ -26,7 +26,7 @@ pub struct Stage<'a> {
 }
 
 /// Everything that stands in the planned scene, in no order.
-pub fn furnish(stage: &mut Stage, plan: &Plan) {
+pub(super) fn furnish(stage: &mut Stage, plan: &Plan) {
     let closed = if plan.roadwork { zone::build(stage) } else { None };
     if let Some(kind) = plan.hard_negative {
         stage.subject(kind);
@@ -38,25 +38,25 @@ pub fn furnish(stage: &mut Stage, plan: &Plan) {
 
 impl Stage<'_> {
     /// Places a thing.
-    pub fn put(&mut self, look: Look, x: f32, z: f32, tag: Option<(&'static str, bool)>) {
+    pub(super) fn put(&mut self, look: Look, x: f32, z: f32, tag: Option<(&'static str, bool)>) {
         let seed = self.dice.long();
         self.items.push(Item { look, x, z, tag, seed });
     }
 
     /// The distance of a subject of this level, pushed on until `x` is inside the picture.
-    pub fn distance(&mut self, x: f32) -> f32 {
+    pub(super) fn distance(&mut self, x: f32) -> f32 {
         let (near, far) = self.depths();
         let z = self.dice.span(near, far);
         self.in_view(x, z)
     }
 
     /// The least distance from `z` on at which a point `x` to the side is inside the picture.
-    pub fn in_view(&self, x: f32, z: f32) -> f32 {
+    pub(super) fn in_view(&self, x: f32, z: f32) -> f32 {
         z.max(x.abs() / (self.reach * 0.86))
     }
 
     /// Where the subjects of this level begin and end.
-    pub fn depths(&self) -> (f32, f32) {
+    pub(super) fn depths(&self) -> (f32, f32) {
         match self.level {
             0 => (5.5, 9.0),
             1 => (7.0, 15.0),

@@ -48,7 +48,7 @@ fn glyph(letter: u8) -> [u8; 7] {
 
 /// Writes lines of capitals, centred on a point, into a block of at most this width and height
 /// in metres.
-pub fn write(brush: &mut Brush, centre: Point, size: Point, lines: &[&str], colour: Rgb) {
+pub(super) fn write(brush: &mut Brush, centre: Point, size: Point, lines: &[&str], colour: Rgb) {
     let longest = lines.iter().map(|line| line.len()).max().unwrap_or(1).max(1);
     let across = size[0] / (longest * 6 - 1) as f32;
     let along = size[1] / (lines.len() * 9 - 2) as f32;

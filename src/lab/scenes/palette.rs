@@ -4,16 +4,16 @@ use super::canvas::{Rgb, scale};
 use super::dice::Dice;
 
 /// Sign and gear black.
-pub const BLACK: Rgb = [0.06, 0.06, 0.07];
+pub(super) const BLACK: Rgb = [0.06, 0.06, 0.07];
 /// Reflective white.
-pub const WHITE: Rgb = [0.93, 0.93, 0.92];
+pub(super) const WHITE: Rgb = [0.93, 0.93, 0.92];
 /// Rubber and tyres.
-pub const RUBBER: Rgb = [0.09, 0.09, 0.10];
+pub(super) const RUBBER: Rgb = [0.09, 0.09, 0.10];
 /// Galvanised posts.
-pub const STEEL: Rgb = [0.55, 0.56, 0.58];
+pub(super) const STEEL: Rgb = [0.55, 0.56, 0.58];
 
 /// An orange, from amber to nearly red, of varying brightness.
-pub fn orange(dice: &mut Dice) -> Rgb {
+pub(super) fn orange(dice: &mut Dice) -> Rgb {
     scale(
         [dice.span(0.88, 1.0), dice.span(0.33, 0.52), dice.span(0.02, 0.14)],
         dice.span(0.82, 1.0),
@@ -21,17 +21,17 @@ pub fn orange(dice: &mut Dice) -> Rgb {
 }
 
 /// A yellow.
-pub fn yellow(dice: &mut Dice) -> Rgb {
+pub(super) fn yellow(dice: &mut Dice) -> Rgb {
     scale([dice.span(0.92, 1.0), dice.span(0.70, 0.84), dice.span(0.05, 0.2)], dice.span(0.85, 1.0))
 }
 
 /// The fluorescent lime of safety clothing and of some jackets.
-pub fn lime(dice: &mut Dice) -> Rgb {
+pub(super) fn lime(dice: &mut Dice) -> Rgb {
     [dice.span(0.72, 0.85), dice.span(0.9, 1.0), dice.span(0.1, 0.25)]
 }
 
 /// A body colour of a vehicle that is not orange.
-pub fn car(dice: &mut Dice) -> Rgb {
+pub(super) fn car(dice: &mut Dice) -> Rgb {
     const USUAL: [Rgb; 12] = [
         [0.88, 0.88, 0.88],
         [0.62, 0.63, 0.65],
@@ -51,7 +51,7 @@ pub fn car(dice: &mut Dice) -> Rgb {
 }
 
 /// Everyday clothing that is not orange.
-pub fn cloth(dice: &mut Dice) -> Rgb {
+pub(super) fn cloth(dice: &mut Dice) -> Rgb {
     const USUAL: [Rgb; 9] = [
         [0.15, 0.16, 0.20],
         [0.30, 0.30, 0.33],
@@ -67,7 +67,7 @@ pub fn cloth(dice: &mut Dice) -> Rgb {
 }
 
 /// A wall.
-pub fn wall(dice: &mut Dice) -> Rgb {
+pub(super) fn wall(dice: &mut Dice) -> Rgb {
     const USUAL: [Rgb; 8] = [
         [0.62, 0.36, 0.27],
         [0.72, 0.66, 0.56],
@@ -83,7 +83,7 @@ pub fn wall(dice: &mut Dice) -> Rgb {
 }
 
 /// A shop sign, a poster, a container: anything, orange as often as not.
-pub fn advert(dice: &mut Dice) -> Rgb {
+pub(super) fn advert(dice: &mut Dice) -> Rgb {
     if dice.chance(0.45) {
         return orange(dice);
     }
@@ -91,7 +91,7 @@ pub fn advert(dice: &mut Dice) -> Rgb {
 }
 
 /// Leaves: green, or the yellows, oranges and rusts of autumn.
-pub fn leaves(dice: &mut Dice, autumn: bool) -> Rgb {
+pub(super) fn leaves(dice: &mut Dice, autumn: bool) -> Rgb {
     if autumn {
         let warm = dice.unit();
         [dice.span(0.62, 0.92), 0.22 + 0.4 * warm, dice.span(0.04, 0.14)]
@@ -101,6 +101,6 @@ pub fn leaves(dice: &mut Dice, autumn: bool) -> Rgb {
 }
 
 /// Skin.
-pub fn skin(dice: &mut Dice) -> Rgb {
+pub(super) fn skin(dice: &mut Dice) -> Rgb {
     scale([0.86, 0.64, 0.50], dice.span(0.4, 1.05))
 }

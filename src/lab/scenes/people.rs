@@ -6,7 +6,7 @@ use super::palette::{self, WHITE};
 use super::view::Brush;
 
 /// A worker: helmet, sleeveless high-visibility vest with reflective stripes, often a tool.
-pub fn worker(brush: &mut Brush, dice: &mut Dice, vest: Rgb) {
+pub(super) fn worker(brush: &mut Brush, dice: &mut Dice, vest: Rgb) {
     let trousers = dice.pick(&[[0.12, 0.14, 0.22], [0.22, 0.22, 0.22], [0.16, 0.2, 0.32]]);
     let sleeve = palette::cloth(dice);
     figure(brush, dice, [vest, sleeve, trousers]);
@@ -33,7 +33,7 @@ pub fn worker(brush: &mut Brush, dice: &mut Dice, vest: Rgb) {
 }
 
 /// A passer-by in a long-sleeved jacket: hair, no helmet, no stripes.
-pub fn walker(brush: &mut Brush, dice: &mut Dice, jacket: Rgb) {
+pub(super) fn walker(brush: &mut Brush, dice: &mut Dice, jacket: Rgb) {
     let trousers = dice.pick(&[[0.14, 0.16, 0.26], [0.1, 0.1, 0.11], [0.4, 0.36, 0.3]]);
     figure(brush, dice, [jacket, jacket, trousers]);
     let hair = dice.pick(&[[0.10, 0.08, 0.07], [0.32, 0.20, 0.12], [0.66, 0.52, 0.30]]);

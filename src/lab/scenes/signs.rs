@@ -21,7 +21,7 @@ const WARNINGS: [&[&str]; 9] = [
 ];
 
 /// An orange diamond with a warning or the digging man, on a post or a folding stand.
-pub fn diamond(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
+pub(super) fn diamond(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
     let half = dice.span(0.72, 0.88);
     let low = if dice.chance(0.45) { dice.span(0.35, 0.6) } else { dice.span(1.2, 1.7) };
     stand(brush, low + half * 0.4, low < 0.8);
@@ -52,7 +52,7 @@ fn digger(brush: &mut Brush, at: Point, size: f32) {
 }
 
 /// ROAD CLOSED in black on a white board over striped rails.
-pub fn closed(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
+pub(super) fn closed(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
     const TEXTS: [&[&str]; 3] =
         [&["ROAD", "CLOSED"], &["ROAD CLOSED", "AHEAD"], &["ROAD CLOSED", "LOCAL ONLY"]];
     let half = dice.span(0.7, 0.95);
@@ -68,7 +68,7 @@ pub fn closed(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
 }
 
 /// END / ROAD WORK in black on an orange rectangle.
-pub fn end(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
+pub(super) fn end(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
     let half = dice.span(0.75, 0.95);
     let low = dice.span(1.0, 1.6);
     let tall = half * dice.span(1.05, 1.25);
@@ -98,7 +98,7 @@ fn stand(brush: &mut Brush, top: f32, folding: bool) {
 }
 
 /// A sign of everyday traffic: speed limit, stop, yellow warning, no entry, parking, way.
-pub fn ordinary(brush: &mut Brush, dice: &mut Dice) {
+pub(super) fn ordinary(brush: &mut Brush, dice: &mut Dice) {
     let low = dice.span(1.5, 2.1);
     stand(brush, low + 0.2, false);
     match dice.count(0, 6) {
@@ -184,7 +184,7 @@ fn give_way(brush: &mut Brush, low: f32) {
 }
 
 /// A billboard or shop sign in any colour, orange ones as often as not.
-pub fn billboard(brush: &mut Brush, dice: &mut Dice) {
+pub(super) fn billboard(brush: &mut Brush, dice: &mut Dice) {
     const TEXTS: [&[&str]; 8] = [
         &["SALE"],
         &["PIZZA"],

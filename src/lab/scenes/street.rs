@@ -6,7 +6,7 @@ use super::palette::{self, STEEL, WHITE};
 use super::view::{Brush, Solid};
 
 /// A building whose near corner stands at the brush; it extends away from the road.
-pub fn building(brush: &mut Brush, dice: &mut Dice) {
+pub(super) fn building(brush: &mut Brush, dice: &mut Dice) {
     let side = if brush.x < 0.0 { -1.0 } else { 1.0 };
     let colour = palette::wall(dice);
     let (wide, deep) = (dice.span(7.0, 15.0), dice.span(7.0, 14.0));
@@ -54,7 +54,7 @@ pub fn building(brush: &mut Brush, dice: &mut Dice) {
 }
 
 /// A tree: a trunk under clumps of leaves.
-pub fn tree(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
+pub(super) fn tree(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
     let tall = dice.span(3.5, 8.0);
     let trunk = tall * dice.span(0.3, 0.45);
     brush.shadow(tall * 0.5, 1.5);
@@ -71,7 +71,7 @@ pub fn tree(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
 }
 
 /// A low hedge, bush or flower bed.
-pub fn bush(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
+pub(super) fn bush(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
     brush.shadow(1.2, 0.8);
     for _ in 0..5 {
         let size = dice.span(0.25, 0.5);
@@ -82,7 +82,7 @@ pub fn bush(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
 }
 
 /// A street lamp or a wooden pole with a cross-arm.
-pub fn pole(brush: &mut Brush, dice: &mut Dice, lamp: bool) {
+pub(super) fn pole(brush: &mut Brush, dice: &mut Dice, lamp: bool) {
     let tall = dice.span(6.0, 9.0);
     let arm = if brush.x < 0.0 { 1.6 } else { -1.6 };
     if lamp {
@@ -98,7 +98,7 @@ pub fn pole(brush: &mut Brush, dice: &mut Dice, lamp: bool) {
 }
 
 /// A litter bin, letter box or grit box, as likely in orange as in anything.
-pub fn bin(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
+pub(super) fn bin(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
     let (half, tall) = (dice.span(0.22, 0.5), dice.span(0.7, 1.3));
     brush.shadow(half * 2.2, 0.5);
     brush.solid(Solid { x: [-half, half], y: [0.0, tall], z: [0.0, half * 1.6] }, colour);
@@ -110,7 +110,7 @@ pub fn bin(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
 }
 
 /// A bollard or hydrant: a short post with a cap.
-pub fn bollard(brush: &mut Brush, dice: &mut Dice) {
+pub(super) fn bollard(brush: &mut Brush, dice: &mut Dice) {
     const COLOURS: [Rgb; 5] = [
         [0.13, 0.13, 0.14],
         [0.55, 0.55, 0.56],
@@ -126,7 +126,7 @@ pub fn bollard(brush: &mut Brush, dice: &mut Dice) {
 }
 
 /// A shipping container, kiosk or shed, closed and in any colour.
-pub fn kiosk(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
+pub(super) fn kiosk(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
     let side = if brush.x < 0.0 { -1.0 } else { 1.0 };
     let (wide, tall, deep) = (dice.span(2.0, 4.5), dice.span(2.1, 2.8), dice.span(2.2, 5.0));
     let x = if side < 0.0 { [-wide, 0.0] } else { [0.0, wide] };

@@ -7,7 +7,7 @@ use super::view::{Brush, Solid};
 
 /// The make of a vehicle in traffic.
 #[derive(Clone, Copy)]
-pub enum Make {
+pub(super) enum Make {
     /// A saloon or hatchback.
     Car,
     /// A van.
@@ -17,7 +17,7 @@ pub enum Make {
 }
 
 /// A vehicle seen from behind, or from the front where it comes towards the camera.
-pub fn traffic(brush: &mut Brush, dice: &mut Dice, make: Make, body: (Rgb, bool)) {
+pub(super) fn traffic(brush: &mut Brush, dice: &mut Dice, make: Make, body: (Rgb, bool)) {
     let (colour, oncoming) = body;
     match make {
         Make::Car => car(brush, dice, colour, oncoming),
@@ -116,7 +116,7 @@ fn truck(brush: &mut Brush, dice: &mut Dice, colour: Rgb, oncoming: bool) {
 }
 
 /// A tracked excavator seen from the side.
-pub fn excavator(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
+pub(super) fn excavator(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
     let way = dice.sign();
     let dark = Paint::flat([0.14, 0.14, 0.15]);
     brush.shadow(3.4, 2.0);
@@ -144,7 +144,7 @@ pub fn excavator(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
 }
 
 /// A road roller: steel drum ahead, cab roof on posts, seen from the side.
-pub fn roller(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
+pub(super) fn roller(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
     let way = dice.sign();
     let paint = Paint::down(colour, scale(colour, 0.75));
     brush.shadow(3.6, 1.8);
@@ -166,7 +166,7 @@ pub fn roller(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
 }
 
 /// A paver: a broad hopper and screed with a canopy, seen from behind.
-pub fn paver(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
+pub(super) fn paver(brush: &mut Brush, dice: &mut Dice, colour: Rgb) {
     let half = dice.span(1.3, 1.6);
     brush.shadow(half * 2.2, 2.5);
     for side in [-1.0, 1.0] {

@@ -4,7 +4,7 @@ use super::canvas::{Canvas, Paint, Point, Rgb, scale};
 
 /// A camera above the road, looking along it.
 #[derive(Clone, Copy)]
-pub struct View {
+pub(super) struct View {
     /// Focal length in pixels.
     pub focal: f32,
     /// Column of the vanishing point.
@@ -19,28 +19,28 @@ pub struct View {
 
 impl View {
     /// The pixel of the point `x` metres right of the lane, `y` above the ground, `z` ahead.
-    pub fn project(&self, x: f32, y: f32, z: f32) -> Point {
+    pub(super) fn project(&self, x: f32, y: f32, z: f32) -> Point {
         let bent = x + 0.5 * self.curve * z * z;
         let size = self.size(z);
         [self.middle + bent * size, self.horizon + (self.eye - y) * size]
     }
 
     /// Pixels per metre at this distance.
-    pub fn size(&self, z: f32) -> f32 {
+    pub(super) fn size(&self, z: f32) -> f32 {
         self.focal / z.max(0.5)
     }
 }
 
 /// The share of the view that the air takes over a distance: `1 - exp(-distance / clear)`, the
 /// exponential cut to its first terms so that it gives the same bits on every machine.
-pub fn haze(distance: f32, clear: f32) -> f32 {
+pub(super) fn haze(distance: f32, clear: f32) -> f32 {
     let t = distance / clear;
     1.0 - 1.0 / (1.0 + t * (1.0 + t * (0.5 + t * (1.0 / 6.0 + t / 24.0))))
 }
 
 /// A box in metres: right of, above and behind the brush's foot.
 #[derive(Clone, Copy)]
-pub struct Solid {
+pub(super) struct Solid {
     /// Left and right.
     pub x: [f32; 2],
     /// Bottom and top.
@@ -50,7 +50,7 @@ pub struct Solid {
 }
 
 /// Paints one item in metres from the point where it stands.
-pub struct Brush<'a> {
+pub(super) struct Brush<'a> {
     /// What it paints on.
     pub canvas: &'a mut Canvas,
     /// Through which camera.
@@ -65,19 +65,19 @@ pub struct Brush<'a> {
 
 impl Brush<'_> {
     /// The pixel of a point on the upright plane through the foot.
-    pub fn at(&self, x: f32, y: f32) -> Point {
+    pub(super) fn at(&self, x: f32, y: f32) -> Point {
         let foot = self.view.project(self.x, 0.0, self.z);
         let size = self.size();
         [foot[0] + (x + self.lean * y) * size, foot[1] - y * size]
     }
 
     /// Pixels per metre.
-    pub fn size(&self) -> f32 {
+    pub(super) fn size(&self) -> f32 {
         self.view.size(self.z)
     }
 
     /// A filled polygon of up to 16 corners.
-    pub fn shape(&mut self, points: &[Point], paint: &Paint) {
+    pub(super) fn shape(&mut self, points: &[Point], paint: &Paint) {
         let mut pixels = [[0.0; 2]; 16];
         let used = points.len().min(16);
         for (pixel, point) in pixels.iter_mut().zip(points) {
@@ -87,25 +87,25 @@ impl Brush<'_> {
     }
 
     /// An upright rectangle from one corner to the other.
-    pub fn rect(&mut self, from: Point, to: Point, paint: &Paint) {
+    pub(super) fn rect(&mut self, from: Point, to: Point, paint: &Paint) {
         self.shape(&[from, [to[0], from[1]], to, [from[0], to[1]]], paint);
     }
 
     /// An ellipse.
-    pub fn oval(&mut self, centre: Point, radii: Point, paint: &Paint) {
+    pub(super) fn oval(&mut self, centre: Point, radii: Point, paint: &Paint) {
         let (centre, size) = (self.at(centre[0], centre[1]), self.size());
         self.canvas.ellipse(centre, [radii[0] * size, radii[1] * size], paint);
     }
 
     /// A stroke at least about half a pixel wide.
-    pub fn line(&mut self, from: Point, to: Point, width: f32, paint: &Paint) {
+    pub(super) fn line(&mut self, from: Point, to: Point, width: f32, paint: &Paint) {
         let wide = (width * self.size()).max(0.6);
         let (from, to) = (self.at(from[0], from[1]), self.at(to[0], to[1]));
         self.canvas.line(from, to, wide, paint);
     }
 
     /// The dark patch under something this wide and deep.
-    pub fn shadow(&mut self, wide: f32, deep: f32) {
+    pub(super) fn shadow(&mut self, wide: f32, deep: f32) {
         let foot = self.view.project(self.x, 0.0, self.z + deep * 0.4);
         let size = self.size();
         let tall = (deep * size * self.view.eye / self.z * 0.6).max(0.8);
@@ -117,7 +117,7 @@ impl Brush<'_> {
     }
 
     /// A flat quadrilateral on the ground.
-    pub fn ground(&mut self, x: [f32; 2], z: [f32; 2], paint: &Paint) {
+    pub(super) fn ground(&mut self, x: [f32; 2], z: [f32; 2], paint: &Paint) {
         let (left, right) = (self.x + x[0], self.x + x[1]);
         let (near, far) = (self.z + z[0], self.z + z[1]);
         let quad = [
@@ -130,12 +130,12 @@ impl Brush<'_> {
     }
 
     /// A pixel of a point given in three dimensions from the foot.
-    pub fn spot(&self, x: f32, y: f32, z: f32) -> Point {
+    pub(super) fn spot(&self, x: f32, y: f32, z: f32) -> Point {
         self.view.project(self.x + x, y, self.z + z)
     }
 
     /// A box with a lit near face, darker sides and, where it is seen from above, a light top.
-    pub fn solid(&mut self, solid: Solid, colour: Rgb) {
+    pub(super) fn solid(&mut self, solid: Solid, colour: Rgb) {
         let Solid { x, y, z } = solid;
         for (edge, outward) in [(x[0], 1.0), (x[1], -1.0)] {
             let far_side = self.spot(edge, y[0], z[1])[0] - self.spot(edge, y[0], z[0])[0];

@@ -7,7 +7,7 @@ use super::palette;
 
 /// The part of the road that traffic keeps out of.
 #[derive(Clone, Copy)]
-pub struct Closed {
+pub(super) struct Closed {
     /// Left and right end.
     pub x: [f32; 2],
     /// Where it begins.
@@ -16,7 +16,7 @@ pub struct Closed {
 
 impl Closed {
     /// Whether a vehicle standing there would be in the way.
-    pub fn covers(&self, x: f32, z: f32) -> bool {
+    pub(super) fn covers(&self, x: f32, z: f32) -> bool {
         x > self.x[0] - 1.1 && x < self.x[1] + 1.1 && z > self.z - 9.0
     }
 }
@@ -46,7 +46,7 @@ struct Parts {
 }
 
 /// Builds a zone on the stage; returns what it closes.
-pub fn build(stage: &mut Stage) -> Option<Closed> {
+pub(super) fn build(stage: &mut Stage) -> Option<Closed> {
     let side = stage.dice.sign();
     let edge = stage.road.edge(side);
     let taken = if stage.dice.chance(0.65) { stage.road.lane * 0.95 } else { 0.7 };
@@ -91,7 +91,7 @@ fn parts(stage: &mut Stage) -> Parts {
         machine: dice.chance(0.2),
         dug: dice.chance(0.25),
     };
-    if !parts.chain && !parts.barrier && !(parts.crew && parts.sign) {
+    if !(parts.chain || parts.barrier || parts.crew && parts.sign) {
         parts.chain = true;
     }
     parts

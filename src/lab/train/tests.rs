@@ -71,9 +71,8 @@ fn a_resumed_run_ends_bit_for_bit_where_an_uninterrupted_one_does() {
 
     let mut parts = spec(dir.path(), "parts", Scope::All);
     let in_second_epoch = Interrupter(AtomicUsize::new(9));
-    let interrupted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        train(&parts, &in_second_epoch)
-    }));
+    let interrupted =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| train(&parts, &in_second_epoch)));
     assert!(interrupted.is_err());
     assert!(train(&parts, &patient()).is_err(), "a run must not be overwritten unasked");
     parts.resume = true;
