@@ -78,10 +78,10 @@ pub(super) fn defaults() -> Layer {
 }
 
 /// A file.
-pub(super) fn file(path: &Path) -> Result<Layer, Problem> {
+pub(super) fn file(path: &Path) -> Result<Layer, Box<Problem>> {
     let text = fs_err::read_to_string(path).map_err(|error| {
         let next = "check the path given with --config, and that it can be read";
-        Problem::source(error.to_string(), next)
+        Box::new(Problem::source(error.to_string(), next))
     })?;
     let (table, spans) = parse(&text, &path.display().to_string())?;
     let with_line = |(key, value): (Key, Value)| {
@@ -92,19 +92,19 @@ pub(super) fn file(path: &Path) -> Result<Layer, Problem> {
 }
 
 /// The program's own settings.
-pub(super) fn program(text: &str) -> Result<Layer, Problem> {
+pub(super) fn program(text: &str) -> Result<Layer, Box<Problem>> {
     let (table, _) = parse(text, "the settings of this program")?;
     let leaf = |value| Leaf { value, origin: Origin::Program };
     Ok(flatten(table).into_iter().map(|(key, value)| (key, leaf(value))).collect())
 }
 
 /// A text's values, and where in it they stand.
-fn parse<'t>(text: &'t str, name: &str) -> Result<(toml::Table, DeTable<'t>), Problem> {
+fn parse<'t>(text: &'t str, name: &str) -> Result<(toml::Table, DeTable<'t>), Box<Problem>> {
     let broken = |error: toml::de::Error| {
         let start = error.span().map_or(0, |span| span.start);
         let (line, column) = position(text, start);
         let message = format!("{name}:{line}:{column}: {}", error.message());
-        Problem::source(message, "correct the TOML there; the rest was not looked at")
+        Box::new(Problem::source(message, "correct the TOML there; the rest was not looked at"))
     };
     let table = text.parse().map_err(broken)?;
     Ok((table, DeTable::parse(text).map_err(broken)?.into_inner()))

@@ -157,7 +157,7 @@ fn read(sources: &Sources) -> Result<Layers, Vec<Problem>> {
     for layer in program.chain(sources.files.iter().map(|path| layers::file(path))) {
         match layer {
             Ok(layer) => before_aliases.push(layer),
-            Err(problem) => problems.push(problem),
+            Err(problem) => problems.push(*problem),
         }
     }
     let environment = layers::environment(&sources.env).unwrap_or_else(|found| {
