@@ -8,16 +8,8 @@ use super::weights::EmbeddedFile;
 pub const NAMES: [&str; 2] = ["screen", "confirm"];
 
 macro_rules! files {
-    ($name:literal) => {
-        &[
-            files!($name, "config.json"),
-            files!($name, "preprocessor_config.json"),
-            files!($name, "model.safetensors"),
-            files!($name, "head.safetensors"),
-        ]
-    };
-    ($name:literal, $file:literal) => {
-        (
+    ($name:literal: $($file:literal),*) => {
+        &[$((
             $file,
             include_bytes!(concat!(
                 env!("CARGO_MANIFEST_DIR"),
@@ -26,12 +18,15 @@ macro_rules! files {
                 "/",
                 $file
             )),
-        )
+        )),*]
     };
 }
 
-const SCREEN: &[EmbeddedFile] = files!("screen");
-const CONFIRM: &[EmbeddedFile] = files!("confirm");
+const SCREEN: &[EmbeddedFile] = files!("screen":
+    "config.json", "preprocessor_config.json", "model.safetensors", "head.safetensors",
+    "calibration.json");
+const CONFIRM: &[EmbeddedFile] = files!("confirm":
+    "config.json", "preprocessor_config.json", "model.safetensors", "head.safetensors");
 
 /// The files of the embedded model of that name.
 pub fn find(name: &str) -> Option<ModelFiles> {
