@@ -117,6 +117,10 @@ def prepare(args):
         print(f"{split}: {len(rows)} images", flush=True)
 
 
+# Labelled by the renderer, and no help in telling roadwork: not learned.
+SCENERY = {"vehicle", "pedestrian", "traffic_sign", "billboard", "bin", "bollard", "kiosk"}
+
+
 def cell_class(obj):
     return ("work:" if obj["roadwork"] else "other:") + obj["class"]
 
@@ -152,7 +156,7 @@ class LazySplits(dict):
 
 
 def class_table(cache, splits):
-    names = {cell_class(o) for s in splits for row in json.loads((Path(cache) / f"{s}.json").read_text())["rows"] for o in row["objects"]}
+    names = {cell_class(o) for s in splits for row in json.loads((Path(cache) / f"{s}.json").read_text())["rows"] for o in row["objects"] if o["class"] not in SCENERY}
     return {name: i + 1 for i, name in enumerate(sorted(names))}  # 0: any roadwork object
 
 
@@ -496,7 +500,7 @@ def slices(rows):
     for i, row in enumerate(rows):
         hard = row.get("hard_negative")
         kinds = [hard] if isinstance(hard, str) and hard else hard if isinstance(hard, list) else ["hard_negative"] if hard else []
-        kinds += sorted({"has " + cell_class(o) for o in row["objects"]})
+        kinds += sorted({"has " + cell_class(o) for o in row["objects"] if o["class"] not in SCENERY})
         for kind in ["roadwork" if row["label"] else "no roadwork", *kinds]:
             names.setdefault(kind, np.zeros(len(rows), bool))[i] = True
     return names

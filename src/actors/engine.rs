@@ -49,6 +49,8 @@ pub struct Engine {
     board: Arc<Board>,
     supervisor: SupervisorPort,
     next: Arc<AtomicU64>,
+    /// Requests that were admitted and are still being read or decoded.
+    entering: Arc<AtomicUsize>,
     arbiter: ArbiterHandle,
 }
 
@@ -68,7 +70,8 @@ impl Engine {
         let arbiter = Arbiter::new().handle();
         let supervisor = Supervisor::spawn(router, stages, board.clone(), &arbiter);
         let gate = Arc::new(Gate::new(spec.max_in_flight));
-        Self { gate, board, supervisor, next: Arc::default(), arbiter }
+        let (next, entering) = (Arc::default(), Arc::default());
+        Self { gate, board, supervisor, next, entering, arbiter }
     }
 
     /// Accepts a request, or refuses it at once. An accepted request is answered exactly once, at
@@ -78,7 +81,16 @@ impl Engine {
     /// [`Rejection::Overloaded`] if too many jobs are in flight, [`Rejection::Draining`] while
     /// shutting down, [`Rejection::Deadline`] if the deadline has passed already.
     pub fn submit(&self, request: Request) -> Result<Ticket, Rejection> {
-        if self.board.is_draining() || !self.board.is_alive() {
+        self.submit_admitted(request, &self.admit()?)
+    }
+
+    /// Like [`submit`](Self::submit), for a caller that was admitted before it read and decoded the
+    /// request: a drain that begins meanwhile waits for it.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit), but for a drain.
+    pub fn submit_admitted(&self, request: Request, _: &Admission) -> Result<Ticket, Rejection> {
+        if !self.board.is_alive() {
             return Err(refused(Rejection::Draining));
         }
         if request.deadline <= clock::now() {
@@ -91,15 +103,26 @@ impl Engine {
         Ok(ticket)
     }
 
-    /// Says whether a request would be accepted at this moment, without taking its place: to be
-    /// asked before work is spent on reading and decoding it.
+    /// To be asked before work is spent on reading and decoding a request. Takes no place among the
+    /// jobs in flight, but a drain waits until the admission is dropped.
     ///
     /// # Errors
-    /// As [`Engine::submit`]; counted as a refused job.
-    pub fn admits(&self) -> Result<(), Rejection> {
+    /// As [`submit`](Self::submit); counted as a refused job.
+    pub fn admit(&self) -> Result<Admission, Rejection> {
+        // Counted before the board is read, so that a drain sees whoever it did not refuse.
+        let admission = Admission::new(&self.entering);
         if self.board.is_draining() || !self.board.is_alive() {
             return Err(refused(Rejection::Draining));
         }
+        self.check_gate()?;
+        Ok(admission)
+    }
+
+    /// Whether there is a place for one more job at this moment.
+    ///
+    /// # Errors
+    /// [`Rejection::Overloaded`]; counted as a refused job.
+    pub fn check_gate(&self) -> Result<(), Rejection> {
         self.gate.check().map_err(refused)
     }
 
@@ -118,11 +141,13 @@ impl Engine {
         self.until(at_most, || self.board.is_settled()).await
     }
 
-    /// Refuses new jobs and waits until those in flight are answered. False if some were left
+    /// Admits nobody any more and waits until those admitted are answered. False if some were left
     /// after `at_most`.
     pub async fn drain(&self, at_most: Duration) -> bool {
         self.board.drain();
-        self.until(at_most, || self.gate.in_flight() == 0).await
+        let entering = || self.entering.load(Ordering::SeqCst);
+        // In this order: who stops entering is in flight by then.
+        self.until(at_most, || entering() == 0 && self.gate.in_flight() == 0).await
     }
 
     /// Stops the actors. What is still in flight is rejected as draining.
@@ -143,6 +168,23 @@ impl Engine {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         true
+    }
+}
+
+/// The right to submit one request, also if a drain begins before it is read.
+#[derive(Debug)]
+pub struct Admission(Arc<AtomicUsize>);
+
+impl Admission {
+    fn new(entering: &Arc<AtomicUsize>) -> Self {
+        entering.fetch_add(1, Ordering::SeqCst);
+        Self(entering.clone())
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

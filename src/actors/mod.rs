@@ -27,6 +27,6 @@ pub mod router;
 mod stage;
 mod supervisor;
 
-pub use engine::{Engine, EngineSpec, Routing};
+pub use engine::{Admission, Engine, EngineSpec, Routing};
 pub use job::{JobId, Outcome, Priority, Request, Ticket};
 pub use stage::{StagePlan, StageSpec};

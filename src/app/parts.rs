@@ -1,5 +1,7 @@
 //! The parts that a configuration may name.
 
+use std::collections::BTreeMap;
+
 use crate::actors::batching::Rules;
 use crate::backends::Registry;
 use crate::cascade::Policies;
@@ -20,11 +22,21 @@ pub struct Parts {
 }
 
 impl Parts {
+    /// The keys that backends have named.
+    fn backend_keys(&self) -> BTreeMap<String, Vec<String>> {
+        let named = |name: &str| {
+            let keys = self.backends.known_keys(name)?.iter().map(|key| (*key).to_owned());
+            Some((name.to_owned(), keys.collect()))
+        };
+        self.backends.names().filter_map(named).collect()
+    }
+
     /// The names, for checking a configuration.
     pub fn names(&self) -> Names {
         let owned = |name: &str| name.to_owned();
         Names {
             backends: self.backends.names().map(owned).collect(),
+            backend_keys: self.backend_keys(),
             policies: self.policies.names().map(owned).collect(),
             rules: self.rules.names().map(owned).collect(),
         }

@@ -15,6 +15,9 @@ use crate::image::Image;
 use crate::models::{Encoder, Head, ModelFiles, Preprocessor, embedded};
 use crate::prediction::Prediction;
 
+/// The keys of [`ClassifierSpec`].
+pub const KEYS: &[&str] = &["model"];
+
 /// The settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -31,15 +31,23 @@ pub type Factory =
 /// Backends by name.
 #[derive(Clone)]
 pub struct Registry {
-    factories: BTreeMap<String, Factory>,
+    backends: BTreeMap<String, Entry>,
+}
+
+#[derive(Clone)]
+struct Entry {
+    factory: Factory,
+    keys: Option<&'static [&'static str]>,
 }
 
 impl Default for Registry {
     /// The backends that come with roadcrew.
     fn default() -> Self {
-        let mut registry = Self { factories: BTreeMap::new() };
+        let mut registry = Self { backends: BTreeMap::new() };
         registry.add("classifier", |ctx| Ok(Box::new(super::classifier::Classifier::new(ctx)?)));
+        registry.keys("classifier", super::classifier::KEYS);
         registry.add("scripted", |ctx| Ok(Box::new(super::scripted::Scripted::new(ctx)?)));
+        registry.keys("scripted", super::scripted::KEYS);
         registry
     }
 }
@@ -50,16 +58,29 @@ impl Registry {
     where
         F: Fn(&BackendContext) -> anyhow::Result<Box<dyn Backend>> + Send + Sync + 'static,
     {
-        self.factories.insert(name.to_owned(), Arc::new(factory));
+        self.backends.insert(name.to_owned(), Entry { factory: Arc::new(factory), keys: None });
+    }
+
+    /// Names the keys of a backend's own settings, so that a misspelt one is found when the
+    /// configuration is checked and not when the backend loads.
+    pub fn keys(&mut self, name: &str, keys: &'static [&'static str]) {
+        if let Some(entry) = self.backends.get_mut(name) {
+            entry.keys = Some(keys);
+        }
+    }
+
+    /// The keys of a backend's own settings, if it has named them.
+    pub fn known_keys(&self, name: &str) -> Option<&'static [&'static str]> {
+        self.backends.get(name)?.keys
     }
 
     /// The factory of that name.
     pub fn get(&self, name: &str) -> Option<Factory> {
-        self.factories.get(name).cloned()
+        self.backends.get(name).map(|entry| entry.factory.clone())
     }
 
     /// The names that `stages.NAME.backend` accepts.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.factories.keys().map(String::as_str)
+        self.backends.keys().map(String::as_str)
     }
 }

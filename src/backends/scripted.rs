@@ -16,6 +16,20 @@ use serde::{Deserialize, Serialize};
 use super::{Backend, BackendContext, BackendError, Fault, Input};
 use crate::prediction::{Prediction, Probability};
 
+/// The keys of the backend's settings: those of a [`Script`], or `script` alone.
+pub const KEYS: &[&str] = &[
+    "script",
+    "base_ms",
+    "per_image_ms",
+    "slow_load_ms",
+    "fail_loads",
+    "batch",
+    "image",
+    "too_big_above",
+    "answer",
+    "answers",
+];
+
 /// The keys of a script.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -103,6 +117,7 @@ impl Default for Answer {
 
 /// Where the settings of a stage come from: the keys of a script, or a file of them.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct FileSettings {
     script: std::path::PathBuf,
 }
@@ -277,7 +292,10 @@ mod tests {
             };
             table.iter().flat_map(below).collect()
         };
+        insta::assert_snapshot!(keys(include_str!("../../config/scripted.toml")).join("\n"));
         let code = toml::to_string(&Script::default()).unwrap();
+        let own: toml::Table = code.parse().unwrap();
+        assert!(own.keys().all(|key| KEYS.contains(&key.as_str())));
         assert_eq!(keys(include_str!("../../config/scripted.toml")), keys(&code));
     }
 

@@ -101,6 +101,8 @@ impl TryFrom<toml::Table> for StageConfig {
 pub struct Names {
     /// Backends, for `stages.NAME.backend`.
     pub backends: Vec<String>,
+    /// The keys of those backends' own settings that have named them.
+    pub backend_keys: BTreeMap<String, Vec<String>>,
     /// Routing policies, for `cascade.policy`.
     pub policies: Vec<String>,
     /// Batching rules, for `stages.NAME.batching.rule`.

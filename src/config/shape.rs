@@ -51,7 +51,9 @@ impl Shape {
         stage.insert("batching".into(), Self::Table(fields_of::<BatchingSpec>()));
         stage.insert("restart".into(), Self::Table(fields_of::<RestartSpec>()));
         stage.insert("when".into(), Self::Table(fields_of::<Condition>()));
-        stage.extend(names.backends.iter().map(|name| (name.clone(), Self::Free)));
+        stage.extend(
+            names.backends.iter().map(|name| (name.clone(), Self::of_backend(names, name))),
+        );
         let mut root = fields_of::<Config>();
         root.insert("http".into(), Self::Table(fields_of::<HttpSpec>()));
         root.insert("image".into(), Self::Table(fields_of::<ImageLimits>()));
@@ -61,6 +63,12 @@ impl Shape {
         root.insert("log".into(), Self::Table(fields_of::<LogSpec>()));
         root.insert("stages".into(), Self::Stages(Box::new(Self::Table(stage))));
         Self::Table(root)
+    }
+
+    /// A backend's own settings. Their values only the backend can check; their names it may tell.
+    fn of_backend(names: &Names, backend: &str) -> Self {
+        let Some(keys) = names.backend_keys.get(backend) else { return Self::Free };
+        Self::Table(keys.iter().map(|key| (key.clone(), Self::Free)).collect())
     }
 
     /// How a key fits.

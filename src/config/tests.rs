@@ -10,6 +10,7 @@ fn names() -> Names {
     let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     Names {
         backends: own(&["classifier", "scripted"]),
+        backend_keys: [("classifier".to_owned(), own(&["model"]))].into(),
         policies: own(&["cascade", "committee"]),
         rules: own(&["adaptive", "immediate", "window"]),
     }
@@ -22,6 +23,14 @@ fn sets(sets: &[&str]) -> Sources {
 
 fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+#[test]
+fn a_misspelt_key_of_a_backend_is_found_without_loading_it() {
+    let problems = resolve(&sets(&["stages.screen.classifier.modle=x"]), &names()).unwrap_err();
+    let text = problems.to_string();
+    assert!(text.contains("stages.screen.classifier.modle"), "{text}");
+    assert!(text.contains("stages.screen.classifier.model"), "{text}");
 }
 
 /// The configuration that these arguments give.

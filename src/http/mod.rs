@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Must not know: models, configuration files, or which stages there are. What leaves this room is
-//! a type of its own ([`wire`]), so that the engine may change without changing a reply.
+//! a type of its own (`wire`), so that the engine may change without changing a reply.
 
 mod body;
 mod budget;

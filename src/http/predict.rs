@@ -107,7 +107,7 @@ async fn answer(
     state: &State,
     exchange: &Exchange,
 ) -> Result<Verdict, Failure> {
-    state.engine.admits()?;
+    let admission = state.engine.admit()?;
     let head = Wishes::of(request)?;
     let kind = Kind::of(request.headers())?;
     let arrived = exchange.arrived();
@@ -118,7 +118,8 @@ async fn answer(
     let wishes = head.or(said);
     let priority = wishes.priority.unwrap_or_default();
     let deadline = wishes.deadline(arrived, &state.spec);
-    let ticket = state.engine.submit(Request { input, deadline, priority })?;
+    let ticket = state.engine.submit_admitted(Request { input, deadline, priority }, &admission)?;
+    drop(admission);
     Ok(ticket.wait().await?)
 }
 
@@ -158,7 +159,7 @@ async fn decode(
     let work = async {
         let closed = |_| Failure::Internal("the decoders are closed".into());
         let permit = state.decoders.clone().acquire_owned().await.map_err(closed)?;
-        state.engine.admits()?;
+        state.engine.check_gate()?;
         let limits = state.limits;
         let decoding = web::block(move || {
             let Body { bytes, held } = body;

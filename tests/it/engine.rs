@@ -207,3 +207,16 @@ async fn draining_finishes_what_is_in_flight_and_refuses_the_rest() {
     assert_eq!(waiting.await.unwrap(), 8);
     engine.stop().await;
 }
+
+#[actix::test]
+async fn a_drain_waits_for_whom_it_has_admitted() {
+    let engine = start(vec![plan("a", "answer = 0.9", spec())]);
+    let admission = engine.admit().unwrap();
+    assert!(!engine.drain(Duration::from_millis(50)).await, "somebody is still reading");
+    assert!(engine.admit().is_err(), "nobody else comes in");
+    let ticket = engine.submit_admitted(request(&grey(1), LONG), &admission).unwrap();
+    drop(admission);
+    assert!(ticket.wait().await.is_ok());
+    assert!(engine.drain(LONG).await);
+    engine.stop().await;
+}

@@ -79,6 +79,7 @@ pub struct SceneLabel {
     pub hard_negative: Option<HardNegative>,
     /// The light and air.
     pub weather: Weather,
-    /// Roadwork gear and its look-alikes that can be seen.
+    /// What can be seen: roadwork gear, its look-alikes, traffic, people, signs and street furniture;
+    /// not the scenery (buildings, trees, poles).
     pub objects: Vec<ObjectLabel>,
 }

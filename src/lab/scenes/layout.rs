@@ -157,13 +157,13 @@ impl Stage<'_> {
         for _ in 0..self.dice.count(0, 1) {
             let z = self.dice.span(9.0, 35.0);
             let z = self.in_view(x, z);
-            self.put(Look::Sign, x + side * 0.2, z, None);
+            self.put(Look::Sign, x + side * 0.2, z, Some(("traffic_sign", false)));
         }
         if self.dice.chance(if town { 0.6 } else { 0.35 }) {
             let x = x + side * self.dice.span(1.5, 5.0);
             let z = self.dice.span(12.0, 45.0);
             let z = self.in_view(x, z);
-            self.put(Look::Billboard, x, z, None);
+            self.put(Look::Billboard, x, z, Some(("billboard", false)));
         }
     }
 
@@ -192,7 +192,7 @@ impl Stage<'_> {
             self.put(Look::Vehicle(make, colour, oncoming), x, z, Some(("orange_car", false)));
         } else {
             let colour = palette::car(self.dice);
-            self.put(Look::Vehicle(make, colour, oncoming), x, z, None);
+            self.put(Look::Vehicle(make, colour, oncoming), x, z, Some(("vehicle", false)));
         }
     }
 
@@ -216,9 +216,9 @@ impl Stage<'_> {
                     let orange = warm && self.dice.chance(0.5);
                     self.passer(x, z, orange);
                 }
-                3..=5 => self.put(Look::Bin(colour), x, z, None),
-                6 => self.put(Look::Bollard, x, z, None),
-                7 => self.put(Look::Kiosk(colour), x + side * 1.5, z + 3.0, None),
+                3..=5 => self.put(Look::Bin(colour), x, z, Some(("bin", false))),
+                6 => self.put(Look::Bollard, x, z, Some(("bollard", false))),
+                7 => self.put(Look::Kiosk(colour), x + side * 1.5, z + 3.0, Some(("kiosk", false))),
                 _ => self.put(Look::Bush(colour), x, z, None),
             }
         }
@@ -230,7 +230,7 @@ impl Stage<'_> {
             self.put(Look::Walker(jacket), x, z, Some(("orange_jacket", false)));
         } else {
             let jacket = palette::cloth(self.dice);
-            self.put(Look::Walker(jacket), x, z, None);
+            self.put(Look::Walker(jacket), x, z, Some(("pedestrian", false)));
         }
     }
 
