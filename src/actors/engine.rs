@@ -227,3 +227,60 @@ fn subordinate(index: usize, plan: StagePlan, capacity: usize) -> Subordinate {
     let blueprint = Blueprint { spec: plan.spec, factory: plan.factory, context: plan.context };
     Subordinate { blueprint, shared, address: None }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::batching::rule;
+    use crate::actors::{Priority, StageSpec};
+    use crate::backends::{BackendContext, Input, Registry};
+    use crate::cascade::{Condition, StageRule, policy};
+    use crate::image::Image;
+
+    const LONG: Duration = Duration::from_secs(30);
+
+    fn engine() -> Engine {
+        let spec = StageSpec { backend: "scripted".into(), ..StageSpec::default() };
+        let stage = StageRule { exit_below: 0.15, exit_above: 0.85, when: Condition::default() };
+        let context = BackendContext {
+            stage: "actor-crash".into(),
+            max_batch: spec.batching.max_batch,
+            settings: "answer = 0.9\nbase_ms = 100".parse().unwrap(),
+        };
+        let plan = StagePlan {
+            name: "a".into(),
+            rule: stage.clone(),
+            factory: Registry::default().get("scripted").unwrap(),
+            batching: rule(&spec.batching).unwrap(),
+            context,
+            spec,
+        };
+        let policy = policy("cascade", vec![stage], Exhausted::Last).unwrap();
+        let routing = Routing { policy, exhausted: Exhausted::Last };
+        let spec = EngineSpec { max_in_flight: 64, max_lends: 3, threads: 0 };
+        Engine::start(&spec, routing, vec![plan])
+    }
+
+    #[actix::test]
+    async fn jobs_outlive_the_actor_of_their_stage() {
+        let engine = engine();
+        assert!(engine.settled(LONG).await);
+        let image = std::sync::Arc::new(Image::from_rgb(1, 1, vec![0; 3]).unwrap());
+        let request = || Request {
+            input: Input::Image(image.clone()),
+            deadline: clock::now() + LONG,
+            priority: Priority::Normal,
+        };
+        // Some aboard, some queued behind them.
+        let tickets: Vec<_> = (0..20).map(|_| engine.submit(request()).unwrap()).collect();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        engine.supervisor.crash_stage(0);
+        for ticket in tickets {
+            let verdict = ticket.wait().await.unwrap();
+            assert_eq!(verdict.degraded, None);
+        }
+        assert!(engine.board().is_alive(), "the supervisor outlives a stage");
+        assert_eq!(engine.board().stages()[0].state, StageState::Ready);
+        engine.stop().await;
+    }
+}

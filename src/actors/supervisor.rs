@@ -292,3 +292,43 @@ impl Handler<Shutdown> for Supervisor {
         ctx.stop();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Makes a stage's actor panic.
+    #[derive(Message)]
+    #[rtype(result = "()")]
+    struct Crash;
+
+    impl Handler<Crash> for Stage {
+        type Result = ();
+
+        fn handle(&mut self, _: Crash, _: &mut Context<Self>) {
+            panic!("a stage's actor crashes on command");
+        }
+    }
+
+    /// Passes the command on.
+    #[derive(Message)]
+    #[rtype(result = "()")]
+    struct CrashStage(StageIndex);
+
+    impl Handler<CrashStage> for Supervisor {
+        type Result = ();
+
+        fn handle(&mut self, CrashStage(index): CrashStage, _: &mut Context<Self>) {
+            if let Some(address) = &self.stages[index].address {
+                address.do_send(Crash);
+            }
+        }
+    }
+
+    impl SupervisorPort {
+        /// Makes the actor of a stage panic.
+        pub(crate) fn crash_stage(&self, index: StageIndex) {
+            self.address.do_send(CrashStage(index));
+        }
+    }
+}
