@@ -161,6 +161,18 @@ impl Hop {
             HopOutcome::Failed(_) => None,
         }
     }
+
+    /// What else there is to say of this step, for people: a score's evidence, or why there is no
+    /// score.
+    pub fn note(&self) -> Option<String> {
+        match &self.outcome {
+            HopOutcome::Predicted(Prediction::Score { evidence, .. }) => evidence.clone(),
+            HopOutcome::Predicted(Prediction::Abstention { reason }) => {
+                Some(format!("abstained: {reason}"))
+            }
+            HopOutcome::Failed(cause) => Some(format!("failed: {cause}")),
+        }
+    }
 }
 
 /// Why a verdict is less than what the cascade would have said on a better day.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::actors::board::{Board, StageStatus};
-use crate::prediction::{Hop, HopOutcome, Prediction, Verdict};
+use crate::prediction::{Hop, Verdict};
 
 /// A failure.
 #[derive(Debug, Serialize, ToSchema)]
@@ -99,19 +99,12 @@ impl PredictReply {
 
 impl TraceStep {
     fn new(hop: &Hop) -> Self {
-        let note = match &hop.outcome {
-            HopOutcome::Predicted(Prediction::Score { evidence, .. }) => evidence.clone(),
-            HopOutcome::Predicted(Prediction::Abstention { reason }) => {
-                Some(format!("abstained: {reason}"))
-            }
-            HopOutcome::Failed(cause) => Some(format!("failed: {cause}")),
-        };
         Self {
             stage: hop.stage.to_string(),
             probability: hop.probability().map(|p| p.get()),
             latency_ms: millis(hop.latency),
             batch_size: hop.batch_size,
-            note,
+            note: hop.note(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::prediction::{Hop, HopOutcome, Prediction, Verdict};
+use crate::prediction::{Hop, Verdict};
 
 /// One image's answer.
 #[derive(Debug, PartialEq, Serialize)]
@@ -53,19 +53,12 @@ impl<'a> Reply<'a> {
 
 impl<'a> Asked<'a> {
     fn new(hop: &'a Hop) -> Self {
-        let note = match &hop.outcome {
-            HopOutcome::Predicted(Prediction::Score { evidence, .. }) => evidence.clone(),
-            HopOutcome::Predicted(Prediction::Abstention { reason }) => {
-                Some(format!("abstained: {reason}"))
-            }
-            HopOutcome::Failed(cause) => Some(format!("failed: {cause}")),
-        };
         Self {
             stage: &hop.stage,
             probability: hop.probability().map(|probability| probability.get()),
             latency_ms: (hop.latency.as_secs_f64() * 1e6).round() / 1e3,
             batch_size: hop.batch_size,
-            note,
+            note: hop.note(),
         }
     }
 }
