@@ -15,8 +15,7 @@ use super::latency::LatencyTable;
 use super::mailbox::Mailbox;
 use super::router::Router;
 use super::stage::{Blueprint, StagePlan};
-use super::supervisor::{Subordinate, Supervisor, SupervisorPort};
-use crate::cascade::{Exhausted, RoutingPolicy};
+use super::supervisor::{Routing, Subordinate, Supervisor, SupervisorPort, Tuning};
 use crate::clock;
 use crate::metrics;
 use crate::prediction::Rejection;
@@ -32,14 +31,6 @@ pub struct EngineSpec {
     /// Threads for tensors, all stages together; 0 means one per core. The program sets them up
     /// before the engine starts.
     pub threads: usize,
-}
-
-/// What the engine routes with.
-pub struct Routing {
-    /// Where jobs go.
-    pub policy: Box<dyn RoutingPolicy>,
-    /// What to answer when nobody was sure; used for the best so far.
-    pub exhausted: Exhausted,
 }
 
 /// A running cascade. Cheap to clone.
@@ -124,6 +115,12 @@ impl Engine {
     /// [`Rejection::Overloaded`]; counted as a refused job.
     pub fn check_gate(&self) -> Result<(), Rejection> {
         self.gate.check().map_err(refused)
+    }
+
+    /// Goes on with other settings. Jobs in flight keep what they have been told; every later decision
+    /// follows the new settings.
+    pub fn retune(&self, tuning: Tuning) {
+        self.supervisor.retune(tuning);
     }
 
     /// How the stages are.
@@ -219,8 +216,9 @@ fn subordinate(index: usize, plan: StagePlan, capacity: usize) -> Subordinate {
         mailbox: Mailbox::new(capacity, plan.batching),
         latency: Mutex::new(LatencyTable::new(max_batch)),
         learned: Mutex::new(None),
-        max_batch,
+        max_batch: AtomicUsize::new(max_batch),
         limit: AtomicUsize::new(max_batch),
+        hang_ms: AtomicU64::new(plan.spec.hang_ms),
         epochs: AtomicU64::new(0),
         berths: (0..plan.spec.instances).map(|_| Berth::default()).collect(),
     });
@@ -234,7 +232,7 @@ mod tests {
     use crate::actors::batching::rule;
     use crate::actors::{Priority, StageSpec};
     use crate::backends::{BackendContext, Input, Registry};
-    use crate::cascade::{Condition, StageRule, policy};
+    use crate::cascade::{Condition, Exhausted, StageRule, policy};
     use crate::image::Image;
 
     const LONG: Duration = Duration::from_secs(30);

@@ -36,11 +36,14 @@ pub(crate) struct StageShared {
     pub(crate) latency: Mutex<LatencyTable>,
     /// When the latency table last learned something.
     pub(crate) learned: Mutex<Option<Instant>>,
-    pub(crate) max_batch: usize,
+    /// Largest batch that the settings allow.
+    pub(crate) max_batch: AtomicUsize,
     /// Largest batch at present.
     pub(crate) limit: AtomicUsize,
     pub(crate) epochs: AtomicU64,
     pub(crate) berths: Vec<Berth>,
+    /// A batch that takes longer than this counts as hung, in milliseconds.
+    pub(crate) hang_ms: AtomicU64,
 }
 
 impl StageShared {
@@ -51,10 +54,19 @@ impl StageShared {
     }
 
     fn grow(&self) {
-        let grown = |n: usize| (n < self.max_batch).then_some(n + 1);
+        let most = self.max_batch.load(Ordering::Acquire);
+        let grown = |n: usize| (n < most).then_some(n + 1);
         if let Ok(before) = self.limit.fetch_update(Ordering::AcqRel, Ordering::Acquire, grown) {
             metrics::batch_limit(&self.name, before + 1);
         }
+    }
+
+    /// Takes other limits from now on.
+    pub(crate) fn retune(&self, max_batch: usize, hang_ms: u64) {
+        self.max_batch.store(max_batch, Ordering::Release);
+        self.limit.store(max_batch, Ordering::Release);
+        self.hang_ms.store(hang_ms, Ordering::Release);
+        metrics::batch_limit(&self.name, max_batch);
     }
 
     /// Predicted waiting plus computing time of a job that entered at `now`.

@@ -68,8 +68,8 @@ pub struct Full;
 /// Order of service: suspects first, then by deadline; the number makes keys unique.
 type Key = (Reverse<bool>, Priority, Instant, JobId);
 
-#[derive(Debug)]
 struct Queue<J> {
+    rule: Box<dyn BatchingRule>,
     urgent: BTreeMap<Key, Entry<J>>,
     bulk: BTreeMap<Key, Entry<J>>,
     since_bulk: usize,
@@ -83,13 +83,13 @@ pub struct Mailbox<J> {
     queue: Mutex<Queue<J>>,
     arrival: Condvar,
     capacity: usize,
-    rule: Box<dyn BatchingRule>,
 }
 
 impl<J: Queued> Mailbox<J> {
     /// An empty mailbox for at most `capacity` jobs.
     pub fn new(capacity: usize, rule: Box<dyn BatchingRule>) -> Self {
         let queue = Queue {
+            rule,
             urgent: BTreeMap::new(),
             bulk: BTreeMap::new(),
             since_bulk: 0,
@@ -97,7 +97,7 @@ impl<J: Queued> Mailbox<J> {
             gap_s: None,
             closed: false,
         };
-        Self { queue: Mutex::new(queue), arrival: Condvar::new(), capacity, rule }
+        Self { queue: Mutex::new(queue), arrival: Condvar::new(), capacity }
     }
 
     /// Puts a job in and says how many are there now. When the mailbox is full, the dead are cleared
@@ -139,7 +139,7 @@ impl<J: Queued> Mailbox<J> {
             let now = clock::now();
             queue.drop_dead(now, &mut dropped);
             // A statement of its own: the table's lock must not be held while waiting.
-            let decision = queue.decide(&*self.rule, limit, &latency.lock(), now);
+            let decision = queue.decide(limit, &latency.lock(), now);
             match decision {
                 Some(Decision::Take(n)) => {
                     let entries = queue.pop(n.min(limit));
@@ -155,6 +155,12 @@ impl<J: Queued> Mailbox<J> {
                 None => self.arrival.wait(&mut queue),
             }
         }
+    }
+
+    /// Batches are formed by another rule from now on.
+    pub fn set_rule(&self, rule: Box<dyn BatchingRule>) {
+        self.queue.lock().rule = rule;
+        self.arrival.notify_all();
     }
 
     /// Wakes every waiting instance so that it looks at its `stop` again.
@@ -229,13 +235,7 @@ impl<J: Queued> Queue<J> {
         });
     }
 
-    fn decide(
-        &self,
-        rule: &dyn BatchingRule,
-        limit: usize,
-        latency: &LatencyTable,
-        now: Instant,
-    ) -> Option<Decision> {
+    fn decide(&self, limit: usize, latency: &LatencyTable, now: Instant) -> Option<Decision> {
         let entries = || self.urgent.values().chain(self.bulk.values());
         if entries().next()?.alone {
             return Some(Decision::Take(1));
@@ -249,7 +249,7 @@ impl<J: Queued> Queue<J> {
             limit,
             latency,
         };
-        Some(rule.decide(&view, now))
+        Some(self.rule.decide(&view, now))
     }
 
     /// Takes up to `n` jobs in order of service; a suspect comes alone.

@@ -27,6 +27,7 @@ pub mod router;
 mod stage;
 mod supervisor;
 
-pub use engine::{Admission, Engine, EngineSpec, Routing};
+pub use engine::{Admission, Engine, EngineSpec};
 pub use job::{JobId, Outcome, Priority, Request, Ticket};
-pub use stage::{StagePlan, StageSpec};
+pub use stage::{StagePlan, StageSpec, StageTuning};
+pub use supervisor::{Routing, Tuning};

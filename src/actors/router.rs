@@ -129,6 +129,12 @@ impl Router {
         Self { policy, exhausted, stages, max_lends, jobs: HashMap::new() }
     }
 
+    /// Decides by another policy from now on.
+    pub fn retune(&mut self, policy: Box<dyn RoutingPolicy>, exhausted: Exhausted) {
+        self.policy = policy;
+        self.exhausted = exhausted;
+    }
+
     /// Jobs that are on their way.
     pub fn len(&self) -> usize {
         self.jobs.len()

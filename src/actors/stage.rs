@@ -72,6 +72,16 @@ pub struct StagePlan {
     pub batching: Box<dyn BatchingRule>,
 }
 
+/// What of a stage can change while it serves.
+pub struct StageTuning {
+    /// How its batches are formed.
+    pub batching: Box<dyn BatchingRule>,
+    /// Largest batch; at most what the stage was started with, since its backend was built for that.
+    pub max_batch: usize,
+    /// A batch that takes longer than this counts as hung, in milliseconds.
+    pub hang_ms: u64,
+}
+
 /// What the actor keeps of the plan.
 #[derive(Clone)]
 pub(crate) struct Blueprint {
@@ -207,7 +217,7 @@ impl Stage {
     /// Looks after every lane.
     fn round(&mut self, address: &Addr<Self>) {
         let now = clock::now();
-        let hang = Duration::from_millis(self.blueprint.spec.hang_ms);
+        let hang = Duration::from_millis(self.shared.hang_ms.load(Ordering::Acquire));
         let load_timeout = Duration::from_millis(self.blueprint.spec.load_timeout_ms);
         for lane in 0..self.lanes.len() {
             match self.lanes[lane] {

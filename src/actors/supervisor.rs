@@ -15,14 +15,30 @@ use super::board::{Board, StageState};
 use super::instance::{StageShared, ids};
 use super::job::{Job, JobId};
 use super::router::{Effect, Event, Router};
-use super::stage::{Blueprint, Stage, Stop};
-use crate::cascade::{StageIndex, StageView};
+use super::stage::{Blueprint, Stage, StageTuning, Stop};
+use crate::cascade::{Exhausted, RoutingPolicy, StageIndex, StageView};
 use crate::clock;
 use crate::metrics;
 use crate::prediction::{Cause, Prediction, Rejection};
 
 /// How often jobs that ended elsewhere are forgotten.
 const SWEEP: Duration = Duration::from_millis(50);
+
+/// What the engine routes with.
+pub struct Routing {
+    /// Where jobs go.
+    pub policy: Box<dyn RoutingPolicy>,
+    /// What to answer when nobody was sure; used for the best so far.
+    pub exhausted: Exhausted,
+}
+
+/// What can change while an engine runs.
+pub struct Tuning {
+    /// What it routes with.
+    pub routing: Routing,
+    /// Each stage, in the order of the cascade.
+    pub stages: Vec<StageTuning>,
+}
 
 /// What stages and instances tell the supervisor.
 #[derive(Message)]
@@ -42,6 +58,11 @@ pub(crate) enum Report {
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Submit(pub(crate) Arc<Job>);
+
+/// Other settings.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Retune(Tuning);
 
 /// Stops every stage.
 #[derive(Message)]
@@ -65,6 +86,11 @@ impl SupervisorPort {
     pub(crate) fn submit(&self, job: Arc<Job>) {
         self.waiting.fetch_add(1, Ordering::AcqRel);
         self.address.do_send(Submit(job));
+    }
+
+    pub(crate) fn retune(&self, tuning: Tuning) {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        self.address.do_send(Retune(tuning));
     }
 
     pub(crate) fn shut_down(&self) {
@@ -272,6 +298,21 @@ impl Handler<Report> for Supervisor {
                 supervisor.stage_died(stage, port);
             }
             Report::StageDied { .. } => {}
+        });
+    }
+}
+
+impl Handler<Retune> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Retune(tuning): Retune, _: &mut Context<Self>) {
+        self.timed(|supervisor| {
+            let Tuning { routing, stages } = tuning;
+            supervisor.router.retune(routing.policy, routing.exhausted);
+            for (stage, tuning) in supervisor.stages.iter().zip(stages) {
+                stage.shared.retune(tuning.max_batch, tuning.hang_ms);
+                stage.shared.mailbox.set_rule(tuning.batching);
+            }
         });
     }
 }
