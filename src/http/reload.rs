@@ -227,7 +227,7 @@ fn values(request: &HttpRequest, bytes: &[u8]) -> Result<Vec<(String, Value)>, F
         let say = "settings are read as JSON; send `Content-Type: application/json`";
         return Err(Failure::UnsupportedMediaType(say.into()));
     }
-    let document: ReloadDocument = serde_json::from_slice(bytes)
+    let document: Option<ReloadDocument> = serde_json::from_slice(bytes)
         .map_err(|error| Failure::BadBody(format!("the JSON document is wrong: {error}")))?;
-    Ok(document.set.into_iter().collect())
+    Ok(document.unwrap_or_default().set.into_iter().collect())
 }

@@ -256,13 +256,14 @@ pub(crate) struct Link {
 }
 
 /// Values to set.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "set": { "stages.screen.exit_below": 0.2 } }))]
 pub(crate) struct ReloadDocument {
     /// Setting to value, above every other source for as long as the process lives; null takes a
     /// value back.
     #[serde(default)]
-    #[schema(value_type = Object, example = json!({ "stages.screen.exit_below": 0.2 }))]
+    #[schema(value_type = Object)]
     pub(crate) set: serde_json::Map<String, serde_json::Value>,
 }
 
