@@ -224,8 +224,7 @@ fn values(request: &HttpRequest, bytes: &[u8]) -> Result<Vec<(String, Value)>, F
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let essence = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/json") {
-        let say = "settings are read as JSON; send `Content-Type: application/json`";
-        return Err(Failure::UnsupportedMediaType(say.into()));
+        return Err(Failure::NotJson);
     }
     let document: Option<ReloadDocument> = serde_json::from_slice(bytes)
         .map_err(|error| Failure::BadBody(format!("the JSON document is wrong: {error}")))?;

@@ -47,6 +47,8 @@ pub(crate) enum Failure {
     BudgetSpent,
     #[error("{0}")]
     UnsupportedMediaType(String),
+    #[error("settings are read as JSON only")]
+    NotJson,
     #[error("{0}")]
     NotReloaded(#[from] Refusal),
     #[error("internal error: {0}")]
@@ -87,6 +89,11 @@ impl Failure {
                 S::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported_media_type",
                 "send JPEG, PNG or WebP bytes, a form, or JSON; see /docs",
+            ),
+            Self::NotJson => (
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "send it with `Content-Type: application/json`",
             ),
             Self::NotReloaded(refusal) => refusal_row(refusal),
             Self::Internal(_) => {
