@@ -2,11 +2,15 @@
 //!
 //! Must not know: arguments, or how anything is printed.
 
+mod changes;
 mod exit;
+mod overrides;
 mod parts;
+mod reload;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,12 +18,13 @@ use anyhow::Context as _;
 use crate::actors::{Engine, Routing, StagePlan};
 use crate::backends::BackendContext;
 use crate::cascade::PolicyContext;
-use crate::config::{Config, StageConfig};
+use crate::config::{Config, Resolved, Sources, StageConfig, Tree};
 use crate::http::{self, Ended, Limits};
 use crate::metrics;
 
 pub use exit::Exit;
 pub use parts::Parts;
+use reload::Reloader;
 
 /// How often the metrics are folded; between scrapes they would grow.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -29,12 +34,27 @@ const UPKEEP: Duration = Duration::from_secs(5);
 pub struct App {
     config: Config,
     parts: Parts,
+    origins: Option<Origins>,
+}
+
+/// What a configuration was read from, and every value that this gave.
+#[derive(Clone)]
+struct Origins {
+    sources: Sources,
+    tree: Tree,
 }
 
 impl App {
-    /// Takes a configuration that was checked against the names of these parts.
+    /// Takes a configuration that was checked against the names of these parts. There is nothing to
+    /// read it from again, so its server refuses to reload.
     pub fn new(config: Config, parts: Parts) -> Self {
-        Self { config, parts }
+        Self { config, parts, origins: None }
+    }
+
+    /// Takes what these sources gave with the names of these parts; its server can read them again.
+    pub fn from_sources(sources: Sources, resolved: Resolved, parts: Parts) -> Self {
+        let origins = Origins { sources, tree: resolved.tree };
+        Self { config: resolved.config, parts, origins: Some(origins) }
     }
 
     /// The configuration.
@@ -42,11 +62,13 @@ impl App {
         &self.config
     }
 
-    /// The same parts with other settings; the change must leave them fit to use.
+    /// The same parts with other settings; the change must leave them fit to use. No source gives
+    /// them, so there is nothing to reload.
     #[must_use]
     pub fn with(&self, change: impl FnOnce(&mut Config)) -> Self {
         let mut changed = self.clone();
         change(&mut changed.config);
+        changed.origins = None;
         changed
     }
 
@@ -74,15 +96,26 @@ impl App {
             let stage = self.config.stages.get(name);
             plans.push(self.plan(name, stage.with_context(|| format!("no stage {name}"))?)?);
         }
+        Ok(Engine::start(&self.config.engine, self.routing(&self.config)?, plans))
+    }
+
+    /// What an engine routes with under these settings.
+    fn routing(&self, config: &Config) -> anyhow::Result<Routing> {
+        let cascade = &config.cascade;
+        let stages = cascade.order.iter().filter_map(|name| config.stages.get(name));
         let context = PolicyContext {
             stages: cascade.order.clone(),
-            rules: plans.iter().map(|plan| plan.rule.clone()).collect(),
+            rules: stages.map(|stage| stage.rule.clone()).collect(),
             exhausted: cascade.exhausted,
         };
         let policy = self.parts.policies.build(&cascade.policy, context);
         let policy = policy.with_context(|| format!("no policy {}", cascade.policy))?;
-        let routing = Routing { policy, exhausted: cascade.exhausted };
-        Ok(Engine::start(&self.config.engine, routing, plans))
+        Ok(Routing { policy, exhausted: cascade.exhausted })
+    }
+
+    /// The hook that reloads the settings of an engine which this app has started.
+    pub fn reloader(&self, engine: &Engine) -> Arc<dyn http::Reload> {
+        Arc::new(Reloader::new(self.clone(), engine.clone()))
     }
 
     fn plan(&self, name: &str, stage: &StageConfig) -> anyhow::Result<StagePlan> {
@@ -125,6 +158,7 @@ impl App {
     ) -> anyhow::Result<Exit> {
         let limits = Limits { image: self.config.image, clip: self.config.clip };
         let bound = http::bind(&self.config.http, engine.clone(), limits)?;
+        let bound = bound.reloading(self.reloader(&engine))?;
         announce(&self.announcement(bound.address()));
         let ended = bound.run().await?;
         engine.stop().await;

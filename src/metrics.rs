@@ -91,6 +91,8 @@ catalogue! {
         "Seconds from a request's first byte to its reply, by route and status.";
     REQUEST_BYTES Gauge "roadcrew_request_bytes_in_flight" []
         "Bytes of request bodies and of decoded images held at present.";
+    RELOADS Counter "roadcrew_reloads_total" ["outcome"]
+        "Times the settings were read again: applied, unchanged, refused.";
     ACTOR_EVENTS Counter "roadcrew_actor_events_total" ["actor"]
         "Messages handled, by actor: supervisor, or a stage's name.";
     ACTOR_SECONDS Histogram "roadcrew_actor_handling_seconds" ["actor"]
@@ -138,6 +140,9 @@ fn describe() {
     }
     set(BUILD, 1.0, &[("version", env!("CARGO_PKG_VERSION"))]);
     count(LOST, 0, &[]);
+    for outcome in ["applied", "unchanged", "refused"] {
+        count(RELOADS, 0, &[("outcome", outcome)]);
+    }
     set(IN_FLIGHT, 0.0, &[]);
     set(REQUEST_BYTES, 0.0, &[]);
 }
@@ -296,6 +301,11 @@ pub fn request(route: &'static str, status: u16, took: Duration) {
 /// So many more bytes of requests are held than before.
 pub fn request_bytes(change: f64) {
     shift(REQUEST_BYTES, change, &[]);
+}
+
+/// The settings were read again: `outcome` is `applied`, `unchanged` or `refused`.
+pub fn reload(outcome: &'static str) {
+    count(RELOADS, 1, &[("outcome", outcome)]);
 }
 
 /// An actor handled a message.

@@ -84,13 +84,11 @@ async fn nothing_is_lost_at_any_kill_point() {
                 assert!(outcome.as_ref().is_ok_and(|v| v.degraded.is_none()), "{at}: {outcome:?}");
             }
             assert_eq!(engine.in_flight(), 0, "{at}: a job is still in flight");
-            let struck = || {
-                if armed::is_armed(point, &name) {
-                    drop(engine.submit(request(LONG)));
-                }
-                !armed::is_armed(point, &name)
-            };
-            until(&at, struck).await;
+            let end = clock::now() + LONG;
+            while armed::is_armed(point, &name) {
+                assert!(clock::now() < end, "{at}: never came by");
+                engine.submit(request(LONG)).unwrap().wait().await.unwrap();
+            }
             assert!(engine.board().is_alive(), "{at}: the supervisor died");
         }
         engine.stop().await;
@@ -129,6 +127,7 @@ async fn what_cannot_be_answered_in_time_is_refused_at_the_door() {
     let hopeless = engine.submit(request(Duration::from_millis(20))).err();
     assert_eq!(hopeless, Some(Rejection::Deadline), "not even alone");
     let _queued: Vec<_> = (0..10).map(|_| engine.submit(request(LONG)).unwrap()).collect();
+    until("they are queued", || engine.stages[0].mailbox.len() >= 9).await;
     let Err(Rejection::TooLate { predicted, retry_after }) =
         engine.submit(request(Duration::from_millis(500)))
     else {

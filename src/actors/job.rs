@@ -12,7 +12,6 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::former::Queued;
 use crate::backends::Input;
 use crate::clock;
 use crate::metrics;
@@ -54,24 +53,6 @@ pub(crate) struct Job {
     pub(crate) id: JobId,
     pub(crate) request: Request,
     pub(crate) slot: Arc<Slot>,
-}
-
-impl Queued for Arc<Job> {
-    fn id(&self) -> JobId {
-        self.id
-    }
-
-    fn priority(&self) -> Priority {
-        self.request.priority
-    }
-
-    fn deadline(&self) -> Instant {
-        self.request.deadline
-    }
-
-    fn is_closed(&self) -> bool {
-        self.slot.is_closed()
-    }
 }
 
 /// What came of a job.

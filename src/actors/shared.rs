@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::berth::Berth;
-use super::job::Job;
+use super::former::Queued;
+use super::job::{Job, JobId, Priority};
 use super::latency::LatencyTable;
 use super::mailbox::Mailbox;
 use crate::clock;
@@ -23,6 +24,24 @@ const HANG_FACTOR: u32 = 20;
 
 /// ... but not before this: a busy machine may keep a thread waiting.
 const HANG_LEAST: Duration = Duration::from_secs(1);
+
+impl Queued for Arc<Job> {
+    fn id(&self) -> JobId {
+        self.id
+    }
+
+    fn priority(&self) -> Priority {
+        self.request.priority
+    }
+
+    fn deadline(&self) -> Instant {
+        self.request.deadline
+    }
+
+    fn is_closed(&self) -> bool {
+        self.slot.is_closed()
+    }
+}
 
 /// See the module.
 pub(crate) struct StageShared {

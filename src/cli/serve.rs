@@ -10,7 +10,8 @@ use crate::app::Exit;
 ///
 /// Prints the address, the device and the stages to standard error once the port is open. The stages
 /// load in the background; /readyz says when they are ready. SIGTERM and Ctrl-C let what is in
-/// flight finish, for http.drain_s seconds.
+/// flight finish, for http.drain_s seconds. SIGHUP reads the settings again and applies what can
+/// change while serving: thresholds and batching limits, as config/default.toml says.
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Serve {}

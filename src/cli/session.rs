@@ -27,15 +27,20 @@ pub(super) enum Usually {
 }
 
 impl Session<'_> {
-    /// The configuration of this run; its warnings are told.
-    pub(super) fn resolve(&self) -> Result<Resolved, Failure> {
+    /// What this run reads its settings from.
+    fn sources(&self) -> Sources {
         let sources = Sources {
             program: self.parts.settings.clone(),
             files: self.common.config.clone(),
-            env: Vec::new(),
             sets: self.common.set.clone(),
+            ..Sources::default()
         };
-        let resolved = config::resolve(&sources.with_process_env(), &self.parts.names())?;
+        sources.with_process_env()
+    }
+
+    /// The configuration of this run; its warnings are told.
+    pub(super) fn resolve(&self) -> Result<Resolved, Failure> {
+        let resolved = config::resolve(&self.sources(), &self.parts.names())?;
         for warning in &resolved.warnings {
             tell(&format!("warning: {warning}"));
         }
@@ -52,7 +57,7 @@ impl Session<'_> {
             next: "name a level, such as debug, or directives, such as info,actix=debug".into(),
             exit: Exit::Usage,
         })?;
-        Ok(App::new(resolved.config, self.parts.clone()))
+        Ok(App::from_sources(self.sources(), resolved, self.parts.clone()))
     }
 
     /// `--log`, or what is usual, made louder by `-v`.

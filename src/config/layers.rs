@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::key::Key;
 use super::problem::Problem;
-use super::tree::{Leaf, Origin, flatten};
+use super::tree::{Leaf, Origin, Tree, flatten};
 
 /// The manual: every key, with its default and a comment.
 pub const DEFAULT: &str = include_str!("../../config/default.toml");
@@ -53,6 +53,8 @@ pub struct Sources {
     pub env: Vec<(String, String)>,
     /// The `--set` arguments, in order.
     pub sets: Vec<Setting>,
+    /// What was set while serving.
+    pub overrides: Tree,
 }
 
 impl Sources {
@@ -166,6 +168,11 @@ pub(super) fn sets(sets: &[Setting]) -> Layer {
         }
     }
     layer
+}
+
+/// What was set while serving.
+pub(super) fn overrides(tree: &Tree) -> Layer {
+    tree.iter().map(|(key, leaf)| (key.clone(), leaf.clone())).collect()
 }
 
 fn from_env(name: &str, value: &str) -> Leaf {

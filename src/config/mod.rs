@@ -166,6 +166,7 @@ fn read(sources: &Sources) -> Result<Layers, Vec<Problem>> {
         problems.extend(found);
         Vec::new()
     });
-    let after_aliases = vec![environment, layers::sets(&sources.sets)];
+    let after_aliases =
+        vec![environment, layers::sets(&sources.sets), layers::overrides(&sources.overrides)];
     if problems.is_empty() { Ok(Layers { before_aliases, after_aliases }) } else { Err(problems) }
 }

@@ -28,6 +28,8 @@ pub enum Origin {
     Env(String),
     /// `--set`.
     Set,
+    /// Set while serving.
+    Reload,
 }
 
 impl fmt::Display for Origin {
@@ -38,6 +40,7 @@ impl fmt::Display for Origin {
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
             Self::Env(name) => write!(f, "env {name}"),
             Self::Set => f.write_str("--set"),
+            Self::Reload => f.write_str("POST /v1/reload"),
         }
     }
 }
@@ -67,6 +70,11 @@ impl Tree {
         }
         self.leaves.retain(|k, _| !k.is_within(&key) && !key.is_within(k));
         self.leaves.insert(key, leaf);
+    }
+
+    /// Takes out every leaf within a key.
+    pub fn remove(&mut self, above: &Key) {
+        self.leaves.retain(|key, _| !key.is_within(above));
     }
 
     /// The leaf of exactly this key.

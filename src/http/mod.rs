@@ -3,6 +3,7 @@
 //! ```text
 //!   server ─▶ log (request id, one line, one measurement) ─▶ routes
 //!                 predict: params, body (budget), input (decoding, off the arbiter) ─▶ Engine
+//!                 reload: body, the hook that reads and applies settings (off the arbiter)
 //!                 ops: healthz, readyz, metrics, stages        openapi: document and page
 //!   every failure of every route ─▶ reply: one table, one shape
 //! ```
@@ -19,6 +20,7 @@ mod openapi;
 mod ops;
 mod params;
 mod predict;
+mod reload;
 mod reply;
 mod routes;
 mod server;
@@ -26,6 +28,7 @@ mod wire;
 
 use serde::{Deserialize, Serialize};
 
+pub use reload::{Change, Fault, Refusal, Reload};
 pub use server::{Bound, Ended, Limits, Shutdown, bind};
 
 /// Settings of the private port: `[http]`.

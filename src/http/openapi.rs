@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 use utoipa::OpenApi;
 
-use super::{ops, predict};
+use super::{ops, predict, reload};
 
 const PAGE: &str = include_str!("docs.html");
 
@@ -25,6 +25,7 @@ const PAGE: &str = include_str!("docs.html");
     paths(
         predict::predict,
         ops::stages,
+        reload::reload,
         ops::healthz,
         ops::readyz,
         ops::metrics,
@@ -32,7 +33,7 @@ const PAGE: &str = include_str!("docs.html");
     ),
     tags(
         (name = "predict", description = "Verdicts on images and clips."),
-        (name = "operations", description = "Health, measurements, stages."),
+        (name = "operations", description = "Health, measurements, stages, settings."),
     )
 )]
 struct Document;

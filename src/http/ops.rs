@@ -90,6 +90,7 @@ pub(crate) async fn index() -> HttpResponse {
     let links = vec![
         link("POST", "/v1/predict", "an image or a clip in, a verdict out"),
         link("GET", "/v1/stages", "how each stage is"),
+        link("POST", "/v1/reload", "the settings read again, or some set"),
         link("GET", "/healthz", "whether the process is alive"),
         link("GET", "/readyz", "whether requests can be answered"),
         link("GET", "/metrics", "measurements, for Prometheus"),

@@ -17,6 +17,7 @@ use super::budget::{Budget, Held};
 use super::input::{Decoder, Kind};
 use super::log::{Exchange, Said};
 use super::params::Wishes;
+use super::reload::Reloads;
 use super::reply::Failure;
 use super::server::Limits;
 use super::wire::{PredictDocument, PredictForm, PredictReply, Problem};
@@ -33,6 +34,7 @@ pub(crate) struct State {
     pub(crate) budget: Arc<Budget>,
     /// One permit per image that is being decoded.
     pub(crate) decoders: Arc<Semaphore>,
+    pub(crate) reloads: Arc<Reloads>,
 }
 
 /// Says whether an image, or a clip, shows roadwork.

@@ -9,7 +9,8 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header;
 
-use super::wire::{Problem, ProblemBody};
+use super::reload::Refusal;
+use super::wire::{Problem, ProblemBody, ReloadProblem};
 use crate::image::ImageError;
 use crate::prediction::Rejection;
 use crate::video::ClipError;
@@ -46,6 +47,10 @@ pub(crate) enum Failure {
     BudgetSpent,
     #[error("{0}")]
     UnsupportedMediaType(String),
+    #[error("settings are read as JSON only")]
+    NotJson,
+    #[error("{0}")]
+    NotReloaded(#[from] Refusal),
     #[error("internal error: {0}")]
     Internal(String),
 }
@@ -85,6 +90,12 @@ impl Failure {
                 "unsupported_media_type",
                 "send JPEG, PNG or WebP bytes, a form, or JSON; see /docs",
             ),
+            Self::NotJson => (
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "send it with `Content-Type: application/json`",
+            ),
+            Self::NotReloaded(refusal) => refusal_row(refusal),
             Self::Internal(_) => {
                 (S::INTERNAL_SERVER_ERROR, "internal", "report it with the request id")
             }
@@ -119,7 +130,11 @@ impl Failure {
         }
         let message = format!("{self}; {advice}");
         let request_id = request_id.to_owned();
-        reply.json(Problem { error: ProblemBody { code, message, request_id } })
+        let error = ProblemBody { code, message, request_id };
+        match self {
+            Self::NotReloaded(refusal) => reply.json(ReloadProblem::new(error, refusal)),
+            _ => reply.json(Problem { error }),
+        }
     }
 }
 
@@ -144,6 +159,22 @@ fn rejection_row(rejection: &Rejection) -> (StatusCode, &'static str, &'static s
         }
         Rejection::Draining => (S::SERVICE_UNAVAILABLE, "draining", "ask another server"),
         Rejection::Internal(_) => {
+            (S::INTERNAL_SERVER_ERROR, "internal", "report it with the request id")
+        }
+    }
+}
+
+fn refusal_row(refusal: &Refusal) -> (StatusCode, &'static str, &'static str) {
+    use StatusCode as S;
+    match refusal {
+        Refusal::NeedsRestart(_) => {
+            (S::CONFLICT, "needs_restart", "start the server again, or leave this as it is")
+        }
+        Refusal::BadConfiguration(_) => {
+            (S::UNPROCESSABLE_ENTITY, "bad_configuration", "correct it and try again")
+        }
+        Refusal::NoSources => (S::NOT_IMPLEMENTED, "no_reload", "start it with `roadcrew serve`"),
+        Refusal::Failed(_) => {
             (S::INTERNAL_SERVER_ERROR, "internal", "report it with the request id")
         }
     }

@@ -5,14 +5,23 @@ use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 
 use super::log::Exchange;
 use super::reply::Failure;
-use super::{openapi, ops, predict};
+use super::{openapi, ops, predict, reload};
 
 /// The label of requests to paths that do not exist.
 pub(crate) const UNMATCHED: &str = "unmatched";
 
 /// Every path of this port; also the labels of the metrics.
-const PATHS: [&str; 8] =
-    ["/", "/v1/predict", "/v1/stages", "/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"];
+const PATHS: [&str; 9] = [
+    "/",
+    "/v1/predict",
+    "/v1/stages",
+    "/v1/reload",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+];
 
 /// The label of a route, from its pattern.
 pub(crate) fn label(pattern: Option<&str>) -> &'static str {
@@ -21,9 +30,10 @@ pub(crate) fn label(pattern: Option<&str>) -> &'static str {
 
 /// Adds every route.
 pub(crate) fn configure(config: &mut web::ServiceConfig) {
-    let post = Route::new().guard(guard::Post());
+    let post = || Route::new().guard(guard::Post());
     config
-        .service(only("/v1/predict", "POST", post.to(predict::predict)))
+        .service(only("/v1/predict", "POST", post().to(predict::predict)))
+        .service(only("/v1/reload", "POST", post().to(reload::reload)))
         .service(only("/v1/stages", "GET, HEAD", get().to(ops::stages)))
         .service(only("/healthz", "GET, HEAD", get().to(ops::healthz)))
         .service(only("/readyz", "GET, HEAD", get().to(ops::readyz)))

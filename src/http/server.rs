@@ -2,7 +2,7 @@
 //!
 //! Signals are handled here and not by actix-web: on the first, new predictions are refused while
 //! those in flight are finished and health checks are still answered; on the second, the server
-//! stops where it stands.
+//! stops where it stands. SIGHUP reloads the settings, if there is a hook for it.
 
 use std::future::Future;
 use std::io;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
-use actix_web::rt::signal::unix::{SignalKind, signal};
+use actix_web::rt::signal::unix::{Signal, SignalKind, signal};
 use actix_web::rt::task::JoinHandle;
 use actix_web::{App, HttpServer, web};
 use anyhow::{Context as _, anyhow};
@@ -23,6 +23,7 @@ use tokio::sync::{Semaphore, watch};
 use super::HttpSpec;
 use super::budget::Budget;
 use super::predict::State;
+use super::reload::{Reload, Reloads};
 use super::{log, routes};
 use crate::actors::Engine;
 use crate::clock;
@@ -93,6 +94,8 @@ pub struct Bound {
     engine: Engine,
     shutdown: Shutdown,
     drain: Duration,
+    reloads: Arc<Reloads>,
+    hangups: Option<Signal>,
 }
 
 /// Takes the port. Must be called within an actix system; requests are answered once
@@ -104,12 +107,14 @@ pub fn bind(spec: &HttpSpec, engine: Engine, limits: Limits) -> anyhow::Result<B
     let wanted = resolve(spec)?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let workers = if spec.workers == 0 { cores } else { spec.workers };
+    let reloads = Arc::new(Reloads::new());
     let state = web::Data::new(State {
         engine: engine.clone(),
         spec: spec.clone(),
         limits,
         budget: Budget::new(spec.body_budget_bytes),
         decoders: Arc::new(Semaphore::new(cores)),
+        reloads: reloads.clone(),
     });
     let app = move || {
         App::new().app_data(state.clone()).wrap(from_fn(log::observe)).configure(routes::configure)
@@ -131,7 +136,8 @@ pub fn bind(spec: &HttpSpec, engine: Engine, limits: Limits) -> anyhow::Result<B
         .map_err(|error| cannot_listen(wanted, &error))?;
     let address = server.addrs().first().copied().unwrap_or(wanted);
     let drain = Duration::from_secs(spec.drain_s);
-    Ok(Bound { server: server.run(), address, engine, shutdown: Shutdown::new(), drain })
+    let (server, shutdown) = (server.run(), Shutdown::new());
+    Ok(Bound { server, address, engine, shutdown, drain, reloads, hangups: None })
 }
 
 /// The one address to listen on: `localhost` names two, and two ports would be one too many.
@@ -171,14 +177,26 @@ impl Bound {
         self.shutdown.clone()
     }
 
+    /// Gives it the hook that reloads the settings, on SIGHUP and `POST /v1/reload`. From here on
+    /// SIGHUP does not end the process.
+    ///
+    /// # Errors
+    /// If the signal cannot be listened for.
+    pub fn reloading(mut self, hook: Arc<dyn Reload>) -> anyhow::Result<Self> {
+        self.hangups = Some(signal(SignalKind::hangup()).context(DEAF)?);
+        self.reloads.hook(hook);
+        Ok(self)
+    }
+
     /// Serves until a signal, [`Shutdown::request`], or the death of the engine's supervisor, and
     /// finishes what is in flight. Does not stop the engine, unless time runs out.
     ///
     /// # Errors
     /// If the server cannot start or stops by itself.
     pub async fn run(self) -> anyhow::Result<Ended> {
-        let Self { mut server, engine, shutdown, drain, .. } = self;
+        let Self { mut server, engine, shutdown, drain, reloads, hangups, .. } = self;
         let _signals = Signals::listen(shutdown.clone())?;
+        let _hangups = hangups.map(|hangups| Signals::reload(hangups, reloads));
         let over = beside(&mut server, until_over(&engine, &shutdown)).await?;
         let (begun, second) = (clock::now(), pin!(shutdown.requested(2)));
         tracing::info!(in_flight = engine.in_flight(), ?over, "draining");
@@ -264,20 +282,32 @@ async fn close(mut server: Server, end: Instant) -> anyhow::Result<bool> {
     }
 }
 
-/// Turns signals into requests to end, for as long as it lives.
+const DEAF: &str = "cannot listen for signals";
+
+/// Turns signals into requests, for as long as it lives.
 struct Signals(JoinHandle<()>);
 
 impl Signals {
+    /// Requests to end.
     fn listen(shutdown: Shutdown) -> anyhow::Result<Self> {
-        let cannot = "cannot listen for signals";
-        let mut terminate = signal(SignalKind::terminate()).context(cannot)?;
-        let mut interrupt = signal(SignalKind::interrupt()).context(cannot)?;
+        let mut terminate = signal(SignalKind::terminate()).context(DEAF)?;
+        let mut interrupt = signal(SignalKind::interrupt()).context(DEAF)?;
         Ok(Self(actix_web::rt::spawn(async move {
             loop {
                 select(pin!(terminate.recv()), pin!(interrupt.recv())).await;
                 shutdown.request();
             }
         })))
+    }
+
+    /// Requests to reload. Those that come during a reload are one.
+    fn reload(mut hangups: Signal, reloads: Arc<Reloads>) -> Self {
+        Self(actix_web::rt::spawn(async move {
+            while hangups.recv().await.is_some() {
+                // The outcome is in the log; there is nobody else to tell.
+                let _ = reloads.ask("SIGHUP", Vec::new()).await;
+            }
+        }))
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::reload::{Change, Fault, Refusal};
 use crate::actors::board::{Board, StageStatus};
 use crate::prediction::{Hop, Verdict};
 
@@ -255,6 +256,89 @@ pub(crate) struct Link {
     pub(crate) path: &'static str,
     /// What one gets.
     pub(crate) what: &'static str,
+}
+
+/// Values to set.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({ "set": { "stages.screen.exit_below": 0.2 } }))]
+pub(crate) struct ReloadDocument {
+    /// Setting to value, above every other source for as long as the process lives; null takes a
+    /// value back.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub(crate) set: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What a reload changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ReloadReply {
+    /// Every setting that differs, in order of the keys.
+    changes: Vec<SettingChange>,
+}
+
+/// A setting that was changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SettingChange {
+    /// The setting.
+    key: String,
+    /// What it was; null if it was not set.
+    from: serde_json::Value,
+    /// What it is; null if it is not set any more.
+    to: serde_json::Value,
+}
+
+/// Why a reload changed nothing.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ReloadProblem {
+    /// What went wrong.
+    error: ProblemBody,
+    /// With `needs_restart`: the settings that differ and cannot change while serving.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    keys: Vec<String>,
+    /// With `bad_configuration`: everything that is wrong.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<SettingProblem>,
+}
+
+/// One thing that is wrong with the settings.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct SettingProblem {
+    /// The setting; absent if a source as a whole could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    /// Its value, as TOML.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    /// Where the value came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<String>,
+    /// What is wrong.
+    message: String,
+    /// What to do about it.
+    hint: String,
+}
+
+impl ReloadReply {
+    pub(crate) fn new(changes: Vec<Change>) -> Self {
+        let change = |Change { key, from, to }| SettingChange { key, from, to };
+        Self { changes: changes.into_iter().map(change).collect() }
+    }
+}
+
+impl ReloadProblem {
+    pub(crate) fn new(error: ProblemBody, refusal: &Refusal) -> Self {
+        let problem = |fault: &Fault| {
+            let Fault { key, value, origin, message, hint, .. } = fault.clone();
+            SettingProblem { key, value, origin, message, hint }
+        };
+        let (keys, problems) = match refusal {
+            Refusal::NeedsRestart(keys) => (keys.clone(), Vec::new()),
+            Refusal::BadConfiguration(faults) => (Vec::new(), faults.iter().map(problem).collect()),
+            Refusal::NoSources | Refusal::Failed(_) => Default::default(),
+        };
+        Self { error, keys, problems }
+    }
 }
 
 impl Readiness {

@@ -7,4 +7,5 @@ mod http;
 mod http_life;
 mod layers;
 mod parity;
+mod reload;
 mod support;

@@ -12,9 +12,10 @@ use std::time::Duration;
 use roadcrew::actors::batching::BatchingSpec;
 use roadcrew::actors::restart::RestartSpec;
 use roadcrew::actors::{Engine, EngineSpec, Routing, StagePlan, StageSpec, batching};
+use roadcrew::app::App;
 use roadcrew::backends::{BackendContext, Registry};
 use roadcrew::cascade::{self, Condition, Exhausted, RoutingPolicy, StageRule};
-use roadcrew::http::{self, Ended, HttpSpec, Limits, Shutdown};
+use roadcrew::http::{self, Bound, Ended, HttpSpec, Limits, Shutdown};
 
 /// Longer than anything may take, even on a loaded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -56,13 +57,23 @@ impl Setup {
 
     /// Starts the server and waits until its stages are ready or down.
     pub(crate) fn start(self) -> Server {
-        roadcrew::metrics::install();
-        let (sender, receiver) = mpsc::sync_channel(1);
-        let build = std::thread::Builder::new().name("test-server".into());
-        let thread = build.spawn(move || serve(self, &sender)).unwrap();
-        let (address, shutdown) = receiver.recv_timeout(PATIENCE).expect("the server starts");
-        Server { address, shutdown, thread: Some(thread) }
+        Server::start(move |started| serve(self, &started))
     }
+}
+
+/// Starts the server of an app, the hook for reloads included, as [`Setup::start`] does.
+pub(crate) fn start_app(app: App) -> Server {
+    Server::start(move |started| {
+        actix::System::new().block_on(async {
+            let engine = app.start_engine().unwrap();
+            assert!(engine.settled(PATIENCE).await, "the stages settle");
+            let config = app.config();
+            let limits = Limits { image: config.image, clip: config.clip };
+            let bound = http::bind(&config.http, engine.clone(), limits).unwrap();
+            let bound = bound.reloading(app.reloader(&engine)).unwrap();
+            run(bound, engine, &started).await
+        })
+    })
 }
 
 /// A stage that follows a script.
@@ -92,11 +103,15 @@ fn serve(setup: Setup, started: &mpsc::SyncSender<Started>) -> Ended {
         let engine = Engine::start(&setup.engine, routing, setup.stages);
         assert!(engine.settled(PATIENCE).await, "the stages settle");
         let bound = http::bind(&setup.http, engine.clone(), setup.limits).unwrap();
-        started.send((bound.address(), bound.shutdown())).unwrap();
-        let ended = bound.run().await.unwrap();
-        engine.stop().await;
-        ended
+        run(bound, engine, started).await
     })
+}
+
+async fn run(bound: Bound, engine: Engine, started: &mpsc::SyncSender<Started>) -> Ended {
+    started.send((bound.address(), bound.shutdown())).unwrap();
+    let ended = bound.run().await.unwrap();
+    engine.stop().await;
+    ended
 }
 
 /// A running server. Stops when dropped.
@@ -137,6 +152,15 @@ impl Reply {
 }
 
 impl Server {
+    fn start(serve: impl FnOnce(mpsc::SyncSender<Started>) -> Ended + Send + 'static) -> Self {
+        roadcrew::metrics::install();
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let build = std::thread::Builder::new().name("test-server".into());
+        let thread = build.spawn(move || serve(sender)).unwrap();
+        let (address, shutdown) = receiver.recv_timeout(PATIENCE).expect("the server starts");
+        Self { address, shutdown, thread: Some(thread) }
+    }
+
     /// The URL of a path.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use super::crew::{Crew, Fell};
 use super::script::{Act, Arrival, Script};
+use crate::actors::Priority;
 use crate::actors::board::StageState;
 use crate::actors::former::{Passage, Queued};
 use crate::actors::job::JobId;
 use crate::actors::router::{Effect, Event, Router};
-use crate::actors::{Priority, restart::During};
 use crate::cascade::{Condition, Exhausted, InputKind, StageIndex, StageRule, StageView, policy};
 use crate::prediction::{Cause, Degraded, Prediction};
 
@@ -33,8 +33,8 @@ pub(super) struct Job {
     has_score: Cell<bool>,
     lends: RefCell<Vec<u8>>,
     said: RefCell<Vec<bool>>,
-    /// Falls with this job alone aboard, or with it as the poison, by stage.
-    pub(super) falls: RefCell<Vec<u8>>,
+    /// Falls that it caused, by stage.
+    falls: RefCell<Vec<u8>>,
 }
 
 impl Queued for Rc<Job> {
@@ -339,16 +339,11 @@ impl<'a> World<'a> {
 
     fn loaded(&mut self, stage: usize, lane: usize, epoch: u64) -> Result<(), String> {
         match self.crews[stage].loaded(lane, epoch) {
-            None => Ok(()),
-            Some(true) => {
-                self.after(Duration::ZERO, Next::Form { stage });
-                Ok(())
-            }
-            Some(false) => {
-                let fell = Fell { during: During::Load, ..Fell::default() };
-                self.fall(stage, lane, Cause::Load, fell)
-            }
+            None => return Ok(()),
+            Some(true) => self.after(Duration::ZERO, Next::Form { stage }),
+            Some(false) => return self.fall(stage, lane, Cause::Load, Fell::default()),
         }
+        Ok(())
     }
 
     /// Free instances take batches.
