@@ -26,6 +26,8 @@ const SLOW: f64 = 1.0 / 20.0;
 const TIGHT: f64 = 1.0 / 10.0;
 /// One arrival in so many brings a crowd.
 const CROWD: f64 = 1.0 / 400.0;
+/// So many requests are due together with a poison.
+const COMPANY: u32 = 4;
 
 /// How a client leaves.
 #[derive(Clone, Copy, Debug)]
@@ -94,6 +96,8 @@ pub(crate) fn requests(
                 hung = Some(due);
             }
         }
+        // A poison does not travel alone, or there would be no batch-mates.
+        crowd += if planned.poison { COMPANY } else { 0 };
         planned
     })
 }

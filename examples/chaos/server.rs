@@ -47,12 +47,12 @@ impl Server {
             plan(
                 0,
                 (0.15, 0.85),
-                &script(album, 0, "base_ms = 1.5\nper_image_ms = 0.3\nslow_load_ms = 20"),
+                &script(album, 0, "base_ms = 4.0\nper_image_ms = 0.3\nslow_load_ms = 20"),
             ),
             plan(
                 1,
                 (0.5, 0.5),
-                &script(album, 1, "base_ms = 4.0\nper_image_ms = 0.8\nslow_load_ms = 40"),
+                &script(album, 1, "base_ms = 8.0\nper_image_ms = 0.8\nslow_load_ms = 40"),
             ),
         ];
         let (sender, receiver) = mpsc::sync_channel(1);
