@@ -26,6 +26,7 @@ use clap::Parser as _;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use roadcrew::clock;
+use roadcrew::logging::{self, LogFormat, LogSpec};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{sleep, sleep_until};
 
@@ -57,6 +58,9 @@ struct Args {
     /// tenth of the time.
     #[arg(long, alias = "soak")]
     flat: bool,
+    /// What the engine logs to standard error, such as `warn`.
+    #[arg(long)]
+    log: Option<String>,
 }
 
 /// What the clients share.
@@ -72,6 +76,9 @@ struct Run {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if let Some(filter) = args.log.clone() {
+        logging::start(&LogSpec { format: LogFormat::Text, filter }).expect("a filter");
+    }
     server::watch_panics();
     let album = Album::draw(&mut generator(&args, 0));
     let server = Server::start(&album);

@@ -149,7 +149,7 @@ pub(crate) fn reloads(mut rng: ChaCha8Rng, max_batch: usize) -> impl Iterator<It
         due += millis(&mut rng, 200..700);
         let batching = [(); 2].map(|()| BatchingSpec {
             rule: ["adaptive", "window", "immediate"][rng.random_range(0..3)].into(),
-            max_batch: rng.random_range(1..=max_batch),
+            max_batch: rng.random_range(2..=max_batch),
             max_wait_ms: rng.random_range(0..8),
         });
         let exits = (rng.random_range(0.10..0.20), rng.random_range(0.80..0.90));
