@@ -74,6 +74,11 @@ impl Pool {
         None
     }
 
+    /// Connections that wait for a request.
+    pub(crate) fn len(&self) -> usize {
+        self.idle.len()
+    }
+
     fn put(&mut self, stream: TcpStream) {
         self.idle.push((stream, clock::now()));
     }

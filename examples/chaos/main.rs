@@ -74,6 +74,13 @@ struct Run {
     playing: Cell<usize>,
 }
 
+impl Run {
+    /// Connections that clients hold.
+    fn connections(&self) -> usize {
+        self.playing.get() + self.pool.borrow().len()
+    }
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
     if let Some(filter) = args.log.clone() {
@@ -126,7 +133,7 @@ async fn conduct(run: Rc<Run>) -> Result<(), String> {
     for planned in requests.take_while(|planned| planned.due < length) {
         sleep_until((run.begun + planned.due).into()).await;
         if planned.due >= length / 10 {
-            before.get_or_insert_with(Vitals::take);
+            before.get_or_insert_with(|| Vitals::take().without(run.connections()));
         }
         run.playing.set(run.playing.get() + 1);
         spawn_local(play(run.clone(), planned));

@@ -27,6 +27,11 @@ impl Vitals {
         Self { rss_kib: number("VmRSS:"), threads: number("Threads:"), files }
     }
 
+    /// The same without the files of so many connections, both ends of which are here.
+    pub(crate) fn without(self, connections: usize) -> Self {
+        Self { files: self.files.saturating_sub(2 * connections), ..self }
+    }
+
     /// Whether these are no more than those were, but for noise.
     pub(crate) fn are_flat_since(&self, before: &Self) -> bool {
         self.rss_kib <= before.rss_kib + before.rss_kib / 10 + GROWTH_KIB
