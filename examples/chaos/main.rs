@@ -50,6 +50,10 @@ struct Args {
     /// Requests per second, crowds left out.
     #[arg(long, default_value_t = 150.0)]
     rate: f64,
+    /// The share of poison among them. Poisons that come faster than a stage can be restarted are
+    /// beyond what is promised; more than a hundredth is for looking at that.
+    #[arg(long, default_value_t = 0.006)]
+    poison: f64,
     /// Milliseconds after its deadline at which a reply counts as late: what a shared machine takes
     /// to wake a thread.
     #[arg(long, default_value_t = 250)]
@@ -129,7 +133,8 @@ async fn conduct(run: Rc<Run>) -> Result<(), String> {
     let watch = spawn_local(watch(run.clone()));
     let length = Duration::from_secs_f64(run.args.seconds);
     let mut before = None;
-    let requests = schedule::requests(generator(&run.args, 1), run.args.rate, &run.album);
+    let mix = (run.args.rate, run.args.poison);
+    let requests = schedule::requests(generator(&run.args, 1), mix, &run.album);
     for planned in requests.take_while(|planned| planned.due < length) {
         sleep_until((run.begun + planned.due).into()).await;
         if planned.due >= length / 10 {

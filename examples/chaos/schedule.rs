@@ -16,8 +16,6 @@ pub(crate) const PATIENT: Duration = Duration::from_secs(2);
 /// Pictures that hang a stage are this far apart: two at once do not fit into [`PATIENT`].
 const BETWEEN_HANGS: Duration = Duration::from_millis(2_500);
 
-/// One request is poison in so many.
-const POISON: f64 = 1.0 / 180.0;
 /// One client leaves before its reply in so many.
 const LEAVES: f64 = 1.0 / 12.0;
 /// One body comes in pieces in so many.
@@ -72,10 +70,11 @@ impl Planned {
     }
 }
 
-/// The requests of a run, in order of time. Never ends.
+/// The requests of a run, in order of time: so many per second on average, crowds left out, and such
+/// a share of them poison. Never ends.
 pub(crate) fn requests(
     mut rng: ChaCha8Rng,
-    rate: f64,
+    (rate, poison): (f64, f64),
     album: &Album,
 ) -> impl Iterator<Item = Planned> {
     let (mut due, mut crowd, mut hung, mut id) = (0.0, 0_u32, None, 0);
@@ -88,7 +87,8 @@ pub(crate) fn requests(
         }
         id += 1;
         let due = Duration::from_secs_f64(due);
-        let mut planned = draw(&mut rng, id, due, album);
+        let poisonous = rng.random_bool(poison);
+        let mut planned = draw(&mut rng, (id, due), poisonous, album);
         if planned.poison && album.poison[planned.picture].faults.contains(&Some(Fault::Hang)) {
             if hung.is_some_and(|last| due < last + BETWEEN_HANGS) {
                 planned.picture = 0;
@@ -102,8 +102,7 @@ pub(crate) fn requests(
     })
 }
 
-fn draw(rng: &mut ChaCha8Rng, id: u64, due: Duration, album: &Album) -> Planned {
-    let poison = rng.random_bool(POISON);
+fn draw(rng: &mut ChaCha8Rng, (id, due): (u64, Duration), poison: bool, album: &Album) -> Planned {
     let pictures = if poison { &album.poison } else { &album.innocent };
     let tight = rng.random_bool(TIGHT);
     Planned {
