@@ -31,6 +31,8 @@ pub(crate) struct Reply {
     pub(crate) body: Value,
     /// When its last byte was read.
     pub(crate) at: Instant,
+    /// Whether the server says that it closes the connection.
+    pub(crate) closes: bool,
     /// Whether more followed.
     pub(crate) twice: bool,
 }
@@ -98,6 +100,7 @@ pub(crate) async fn play(
 ) -> Told {
     let mut whole = None;
     let kept = if planned.keep { pool.borrow_mut().take() } else { None };
+    let before = if kept.is_some() { ", on a connection used before" } else { "" };
     let stream = match kept {
         Some(stream) => Ok(stream),
         None => TcpStream::connect(address).await,
@@ -113,7 +116,7 @@ pub(crate) async fn play(
         Ok(Ok(reply)) => reply,
         Ok(Err(error)) => {
             let sent = written.err().map(|error| format!(", sending: {error}")).unwrap_or_default();
-            return Told { whole, end: End::Nothing(format!("{error}{sent}")) };
+            return Told { whole, end: End::Nothing(format!("{error}{sent}{before}")) };
         }
         Err(_) => match planned.leave {
             Some(leave) => {
@@ -123,7 +126,8 @@ pub(crate) async fn play(
             None => return Told { whole, end: End::Nothing("the time is over".into()) },
         },
     };
-    if planned.keep {
+    // Half a body would make nonsense of the next request.
+    if planned.keep && whole.is_some() && !reply.closes {
         pool.borrow_mut().put(stream);
     } else {
         let more = timeout(WATCH, stream.read(&mut [0; 64])).await;
@@ -195,6 +199,7 @@ fn parse(bytes: &[u8]) -> Option<Reply> {
         id: header("x-request-id:").unwrap_or_default().to_owned(),
         body: serde_json::from_slice(body).unwrap_or_default(),
         at: clock::now(),
+        closes: header("connection:") == Some("close"),
         twice: bytes.len() > end + length,
     })
 }
