@@ -18,8 +18,9 @@ use std::time::{Duration, Instant};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use parking_lot::Mutex;
 use roadcrew::actors::batching::{BatchingSpec, rule};
+use roadcrew::actors::former::{Passage, Queued};
 use roadcrew::actors::latency::LatencyTable;
-use roadcrew::actors::mailbox::{Mailbox, Queued};
+use roadcrew::actors::mailbox::Mailbox;
 use roadcrew::actors::router::{Event, Router};
 use roadcrew::actors::{
     Engine, EngineSpec, JobId, Priority, Request, Routing, StagePlan, StageSpec,
@@ -92,9 +93,9 @@ fn mailbox(c: &mut Criterion) {
                     let now = clock::now();
                     for id in 0..size as u64 {
                         let job = Waiting(id, now + Duration::from_secs(9));
-                        mailbox.push(job, false, now).unwrap();
+                        mailbox.push(job, Passage::Shared, now).unwrap();
                     }
-                    black_box(mailbox.take(size, &latency, &|| false)).map(|b| b.entries.len())
+                    black_box(mailbox.take(&|| size, &latency, &|| false)).map(|b| b.entries.len())
                 },
                 BatchSize::SmallInput,
             );
@@ -125,7 +126,7 @@ fn whole_job(c: &mut Criterion) {
         let policy = policy("cascade", vec![stage_rule()], Exhausted::Last).unwrap();
         let routing = Routing { policy, exhausted: Exhausted::Last };
         let engine = Engine::start(
-            &EngineSpec { max_in_flight: 256, max_lends: 3, threads: 0 },
+            &EngineSpec { max_in_flight: 256, max_lends: 3, max_hung: 8, threads: 0 },
             routing,
             vec![plan],
         );

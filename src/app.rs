@@ -132,6 +132,7 @@ impl App {
             Ended::Drained => Exit::Ok,
             Ended::Forced => Exit::Failure,
             Ended::SupervisorDied => Exit::Internal,
+            Ended::MustRestart => Exit::TryAgain,
         })
     }
 

@@ -110,11 +110,7 @@ impl JobView<'_> {
 
     /// Whether some stage failed this job and never made up for it.
     fn has_failure(&self) -> bool {
-        let answered = |stage| {
-            self.hops
-                .iter()
-                .any(|(s, h)| *s == stage && matches!(h.outcome, HopOutcome::Predicted(_)))
-        };
+        let answered = |stage| self.hops.iter().any(|(s, h)| *s == stage && h.is_answer());
         self.hops
             .iter()
             .any(|(stage, hop)| matches!(hop.outcome, HopOutcome::Failed(_)) && !answered(*stage))

@@ -74,13 +74,13 @@ catalogue! {
     BATCH_LIMIT Gauge "roadcrew_stage_batch_limit" ["stage"]
         "Largest batch at present: halves when a batch is too big, then recovers.";
     ABANDONED Gauge "roadcrew_stage_abandoned_threads" ["stage"]
-        "Threads of instances that hung and were left behind.";
+        "Threads of instances that hung, were left behind and still run.";
     LATE_ANSWERS Counter "roadcrew_stage_late_answers_total" ["stage"]
         "Batches that an abandoned instance finished after all; their answers are ignored.";
     IN_FLIGHT Gauge "roadcrew_jobs_in_flight" []
         "Jobs accepted and not yet answered.";
     OUTCOMES Counter "roadcrew_jobs_total" ["outcome"]
-        "Jobs by how they ended: answered, degraded, overloaded, deadline, unavailable, draining, client_gone, internal.";
+        "Jobs by how they ended: answered, degraded, overloaded, too_late, deadline, unavailable, draining, client_gone, internal.";
     DEGRADED Counter "roadcrew_jobs_degraded_total" ["why"]
         "Degraded verdicts: deadline, stage_down, stage_failed.";
     LOST Counter "roadcrew_jobs_lost_total" []
@@ -173,8 +173,8 @@ fn set(name: &'static str, value: f64, labels: Labels<'_>) {
 
 /// Changes a gauge that several threads count on.
 #[expect(clippy::disallowed_macros, reason = "the one place that emits")]
-fn shift(name: &'static str, change: f64) {
-    metrics::gauge!(name).increment(change);
+fn shift(name: &'static str, change: f64, labels: Labels<'_>) {
+    metrics::gauge!(name, owned(labels)).increment(change);
 }
 
 #[expect(clippy::disallowed_macros, reason = "the one place that emits")]
@@ -253,9 +253,9 @@ pub fn batch_limit(stage: &str, limit: usize) {
     set(BATCH_LIMIT, limit as f64, &[("stage", stage)]);
 }
 
-/// Threads of a stage that hung and were left behind.
-pub fn abandoned_threads(stage: &str, count: usize) {
-    set(ABANDONED, count as f64, &[("stage", stage)]);
+/// So many more threads of a stage that hung are left behind and still run.
+pub fn abandoned_threads(stage: &str, change: f64) {
+    shift(ABANDONED, change, &[("stage", stage)]);
 }
 
 /// An abandoned instance came back after all.
@@ -265,7 +265,7 @@ pub fn late_answer(stage: &str) {
 
 /// So many more jobs are in flight than before.
 pub fn in_flight(change: f64) {
-    shift(IN_FLIGHT, change);
+    shift(IN_FLIGHT, change, &[]);
 }
 
 /// A job ended; `took` is absent for jobs that were refused at the door.
@@ -295,7 +295,7 @@ pub fn request(route: &'static str, status: u16, took: Duration) {
 
 /// So many more bytes of requests are held than before.
 pub fn request_bytes(change: f64) {
-    shift(REQUEST_BYTES, change);
+    shift(REQUEST_BYTES, change, &[]);
 }
 
 /// An actor handled a message.

@@ -162,6 +162,11 @@ impl Hop {
         }
     }
 
+    /// Whether the stage answered, if only to abstain.
+    pub fn is_answer(&self) -> bool {
+        matches!(self.outcome, HopOutcome::Predicted(_))
+    }
+
     /// What else there is to say of this step, for people: a score's evidence, or why there is no
     /// score.
     pub fn note(&self) -> Option<String> {
@@ -219,6 +224,17 @@ pub enum Rejection {
         /// When a place should be free, from the measured service rate.
         retry_after: Duration,
     },
+    /// No answer is expected before the deadline.
+    #[error(
+        "an answer would take about {} ms, which is longer than the deadline allows",
+        predicted.as_millis()
+    )]
+    TooLate {
+        /// Predicted waiting plus computing time.
+        predicted: Duration,
+        /// When a request like this would be answered in time, should nobody else come.
+        retry_after: Duration,
+    },
     /// No stage said anything before the deadline.
     #[error("no stage answered before the deadline")]
     Deadline,
@@ -241,6 +257,7 @@ impl Rejection {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Overloaded { .. } => "overloaded",
+            Self::TooLate { .. } => "too_late",
             Self::Deadline => "deadline",
             Self::Unavailable { .. } => "unavailable",
             Self::Draining => "draining",

@@ -1,6 +1,7 @@
 //! The status board: how each stage is, readable from anywhere without asking an actor.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
@@ -40,6 +41,25 @@ impl StageState {
     }
 }
 
+/// Why the process must end and be started again; what is in flight is answered first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doom {
+    /// More threads have hung than may be left behind.
+    TooManyHung,
+    /// A stage's device is gone.
+    DeviceLost,
+}
+
+impl Doom {
+    /// The word used in replies and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TooManyHung => "too_many_hung",
+            Self::DeviceLost => "device_lost",
+        }
+    }
+}
+
 /// What the board says of a stage.
 #[derive(Clone, Debug)]
 pub struct StageStatus {
@@ -55,13 +75,15 @@ pub struct StageStatus {
     pub instances_ready: usize,
     /// Instances configured.
     pub instances: usize,
+    /// Further instances that are loaded and stand by.
+    pub spares_ready: usize,
     /// Instances started so far.
     pub epoch: u64,
     /// Restarts so far.
     pub restarts: u64,
     /// What ended the last instance that fell, and its message.
     pub last_fall: Option<(Cause, String)>,
-    /// Threads that hung and were left behind.
+    /// Threads that hung and were left behind so far.
     pub abandoned: usize,
     /// How long the last successful load took.
     pub load_time: Option<Duration>,
@@ -73,6 +95,9 @@ pub struct Board {
     stages: Vec<RwLock<StageStatus>>,
     supervisor_alive: AtomicBool,
     draining: AtomicBool,
+    doom: OnceLock<Doom>,
+    /// The stage that a new image is lent to first; one past the last if there is none.
+    entry: AtomicUsize,
 }
 
 impl Board {
@@ -81,6 +106,8 @@ impl Board {
             stages: stages.into_iter().map(RwLock::new).collect(),
             supervisor_alive: AtomicBool::new(true),
             draining: AtomicBool::new(false),
+            doom: OnceLock::new(),
+            entry: AtomicUsize::new(usize::MAX),
         }
     }
 
@@ -93,6 +120,7 @@ impl Board {
     pub fn can_answer(&self) -> bool {
         self.is_alive()
             && !self.is_draining()
+            && !self.has_doom()
             && self.stages.iter().any(|stage| stage.read().state == StageState::Ready)
     }
 
@@ -111,6 +139,22 @@ impl Board {
         self.supervisor_alive.load(Ordering::Acquire)
     }
 
+    /// Why the process must end with 75 and be started again, if it must.
+    pub fn get_doom(&self) -> Option<Doom> {
+        self.doom.get().copied()
+    }
+
+    pub(crate) fn has_doom(&self) -> bool {
+        self.doom.get().is_some()
+    }
+
+    /// Nothing but a new process helps.
+    pub(crate) fn doom(&self, why: Doom) {
+        if self.doom.set(why).is_ok() {
+            tracing::error!(why = why.as_str(), "the process must be started again");
+        }
+    }
+
     /// Whether the engine refuses new jobs because it is shutting down.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
@@ -122,6 +166,26 @@ impl Board {
 
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+    }
+
+    /// The stage that a new image is lent to first.
+    pub(crate) fn entry(&self) -> Option<usize> {
+        let entry = self.entry.load(Ordering::Acquire);
+        (entry < self.stages.len()).then_some(entry)
+    }
+
+    pub(crate) fn set_entry(&self, stage: Option<usize>) {
+        self.entry.store(stage.unwrap_or(usize::MAX), Ordering::Release);
+    }
+
+    /// What the door must know of a stage: instances that take batches, and how long a new one loads.
+    pub(crate) fn readiness(&self, stage: usize) -> (usize, Duration) {
+        self.stages.get(stage).map_or((0, Duration::ZERO), |status| {
+            let status = status.read();
+            let waits = status.state != StageState::Ready;
+            let loading = status.load_time.filter(|_| waits).unwrap_or_default();
+            (status.instances_ready, loading)
+        })
     }
 
     /// Changes what is said of a stage.

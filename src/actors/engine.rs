@@ -2,19 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::board::{Board, StageState, StageStatus};
-use super::instance::{Berth, StageShared};
-use super::job::{self, Gate, JobId, Request, Ticket};
-use super::latency::LatencyTable;
+use super::job::{self, Gate, JobId, Priority, Request, Ticket};
 use super::mailbox::Mailbox;
 use super::router::Router;
-use super::stage::{Blueprint, StagePlan};
+use super::shared::StageShared;
+use super::stage::{Blueprint, HangLimit, StagePlan};
 use super::supervisor::{Routing, Subordinate, Supervisor, SupervisorPort, Tuning};
 use crate::clock;
 use crate::metrics;
@@ -28,6 +26,9 @@ pub struct EngineSpec {
     pub max_in_flight: usize,
     /// How often one job is lent to one stage at most.
     pub max_lends: u8,
+    /// Most threads that hung and were left behind at the same time, all stages together; beyond it
+    /// the process must be started again.
+    pub max_hung: usize,
     /// Threads for tensors, all stages together; 0 means one per core. The program sets them up
     /// before the engine starts.
     pub threads: usize,
@@ -38,6 +39,7 @@ pub struct EngineSpec {
 pub struct Engine {
     gate: Arc<Gate>,
     board: Arc<Board>,
+    stages: Arc<[Arc<StageShared>]>,
     supervisor: SupervisorPort,
     next: Arc<AtomicU64>,
     /// Requests that were admitted and are still being read or decoded.
@@ -53,26 +55,31 @@ impl Engine {
         let board = Arc::new(Board::new(statuses));
         let names = plans.iter().map(|plan| plan.name.as_str().into()).collect();
         let router = Router::new(routing.policy, routing.exhausted, names, spec.max_lends);
-        let stages = plans
+        let subordinates: Vec<_> = plans
             .into_iter()
             .enumerate()
             .map(|(index, plan)| subordinate(index, plan, spec.max_in_flight))
             .collect();
+        let stages = subordinates.iter().map(|stage| stage.shared.clone()).collect();
+        let hang_limit = HangLimit { count: Arc::default(), most: spec.max_hung };
         let arbiter = Arbiter::new().handle();
-        let supervisor = Supervisor::spawn(router, stages, board.clone(), &arbiter);
+        let supervisor =
+            Supervisor::spawn(router, subordinates, board.clone(), hang_limit, &arbiter);
         let gate = Arc::new(Gate::new(spec.max_in_flight));
         let (next, entering) = (Arc::default(), Arc::default());
-        Self { gate, board, supervisor, next, entering, arbiter }
+        Self { gate, board, stages, supervisor, next, entering, arbiter }
     }
 
     /// Accepts a request, or refuses it at once. An accepted request is answered exactly once, at
     /// the latest at its deadline.
     ///
     /// # Errors
-    /// [`Rejection::Overloaded`] if too many jobs are in flight, [`Rejection::Draining`] while
-    /// shutting down, [`Rejection::Deadline`] if the deadline has passed already.
+    /// [`Rejection::Overloaded`] if too many jobs are in flight, [`Rejection::TooLate`] if no answer is
+    /// expected before the deadline, [`Rejection::Draining`] while shutting down,
+    /// [`Rejection::Deadline`] if the deadline has passed already.
     pub fn submit(&self, request: Request) -> Result<Ticket, Rejection> {
-        self.submit_admitted(request, &self.admit()?)
+        let admission = self.admit(request.deadline, request.priority)?;
+        self.submit_admitted(request, &admission)
     }
 
     /// Like [`submit`](Self::submit), for a caller that was admitted before it read and decoded the
@@ -84,9 +91,7 @@ impl Engine {
         if !self.board.is_alive() {
             return Err(refused(Rejection::Draining));
         }
-        if request.deadline <= clock::now() {
-            return Err(refused(Rejection::Deadline));
-        }
+        self.expect_in_time(request.deadline, request.priority)?;
         self.gate.enter().map_err(refused)?;
         let id = JobId(self.next.fetch_add(1, Ordering::Relaxed) + 1);
         let (job, ticket) = job::issue(id, request, self.gate.clone());
@@ -99,22 +104,51 @@ impl Engine {
     ///
     /// # Errors
     /// As [`submit`](Self::submit); counted as a refused job.
-    pub fn admit(&self) -> Result<Admission, Rejection> {
+    pub fn admit(&self, deadline: Instant, priority: Priority) -> Result<Admission, Rejection> {
         // Counted before the board is read, so that a drain sees whoever it did not refuse.
         let admission = Admission::new(&self.entering);
-        if self.board.is_draining() || !self.board.is_alive() {
+        let is_closed = self.board.is_draining() || self.board.has_doom();
+        if is_closed || !self.board.is_alive() {
             return Err(refused(Rejection::Draining));
         }
-        self.check_gate()?;
+        self.check(deadline, priority)?;
         Ok(admission)
     }
 
-    /// Whether there is a place for one more job at this moment.
+    /// Whether there is a place for one more job at this moment, and time for it. Takes microseconds
+    /// and asks no actor.
     ///
     /// # Errors
-    /// [`Rejection::Overloaded`]; counted as a refused job.
-    pub fn check_gate(&self) -> Result<(), Rejection> {
-        self.gate.check().map_err(refused)
+    /// As [`submit`](Self::submit), but for a drain; counted as a refused job.
+    pub fn check(&self, deadline: Instant, priority: Priority) -> Result<(), Rejection> {
+        self.gate.check().map_err(refused)?;
+        self.expect_in_time(deadline, priority)
+    }
+
+    /// Refuses what would not be answered before its deadline by the first stage that it is lent to:
+    /// now, and not after work was done.
+    fn expect_in_time(&self, deadline: Instant, priority: Priority) -> Result<(), Rejection> {
+        let now = clock::now();
+        let remaining = deadline.saturating_duration_since(now);
+        if remaining.is_zero() {
+            return Err(refused(Rejection::Deadline));
+        }
+        let Some(stage) = self.board.entry().and_then(|entry| self.stages.get(entry)) else {
+            return Ok(());
+        };
+        let (ready, loading) = self.board.readiness(stage.index);
+        let ahead = stage.mailbox.ahead_of(priority);
+        let (wait, service) = stage.expected(ahead, ready, now);
+        if service > remaining {
+            // Nor would it be answered in time if nobody else were there.
+            return Err(refused(Rejection::Deadline));
+        }
+        let predicted = wait + service + loading;
+        if predicted > remaining {
+            let retry_after = predicted - remaining;
+            return Err(refused(Rejection::TooLate { predicted, retry_after }));
+        }
+        Ok(())
     }
 
     /// Goes on with other settings. Jobs in flight keep what they have been told; every later decision
@@ -200,6 +234,7 @@ fn first_status(plan: &StagePlan) -> StageStatus {
         since: clock::now(),
         instances_ready: 0,
         instances: plan.spec.instances,
+        spares_ready: 0,
         epoch: 0,
         restarts: 0,
         last_fall: None,
@@ -210,75 +245,16 @@ fn first_status(plan: &StagePlan) -> StageStatus {
 
 fn subordinate(index: usize, plan: StagePlan, capacity: usize) -> Subordinate {
     let max_batch = plan.spec.batching.max_batch;
-    let shared = Arc::new(StageShared {
-        index,
-        name: plan.name.as_str().into(),
-        mailbox: Mailbox::new(capacity, plan.batching),
-        latency: Mutex::new(LatencyTable::new(max_batch)),
-        learned: Mutex::new(None),
-        max_batch: AtomicUsize::new(max_batch),
-        limit: AtomicUsize::new(max_batch),
-        hang_ms: AtomicU64::new(plan.spec.hang_ms),
-        epochs: AtomicU64::new(0),
-        berths: (0..plan.spec.instances).map(|_| Berth::default()).collect(),
-    });
+    let shared = Arc::new(StageShared::new(
+        (index, &plan.name),
+        Mailbox::new(capacity, plan.batching),
+        plan.spec.instances + plan.spec.spares,
+        (max_batch, plan.spec.hang_ms),
+    ));
     let blueprint = Blueprint { spec: plan.spec, factory: plan.factory, context: plan.context };
     Subordinate { blueprint, shared, address: None }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::actors::batching::rule;
-    use crate::actors::{Priority, StageSpec};
-    use crate::backends::{BackendContext, Input, Registry};
-    use crate::cascade::{Condition, Exhausted, StageRule, policy};
-    use crate::image::Image;
-
-    const LONG: Duration = Duration::from_secs(30);
-
-    fn engine() -> Engine {
-        let spec = StageSpec { backend: "scripted".into(), ..StageSpec::default() };
-        let stage = StageRule { exit_below: 0.15, exit_above: 0.85, when: Condition::default() };
-        let context = BackendContext {
-            stage: "actor-crash".into(),
-            max_batch: spec.batching.max_batch,
-            settings: "answer = 0.9\nbase_ms = 100".parse().unwrap(),
-        };
-        let plan = StagePlan {
-            name: "a".into(),
-            rule: stage.clone(),
-            factory: Registry::default().get("scripted").unwrap(),
-            batching: rule(&spec.batching).unwrap(),
-            context,
-            spec,
-        };
-        let policy = policy("cascade", vec![stage], Exhausted::Last).unwrap();
-        let routing = Routing { policy, exhausted: Exhausted::Last };
-        let spec = EngineSpec { max_in_flight: 64, max_lends: 3, threads: 0 };
-        Engine::start(&spec, routing, vec![plan])
-    }
-
-    #[actix::test]
-    async fn jobs_outlive_the_actor_of_their_stage() {
-        let engine = engine();
-        assert!(engine.settled(LONG).await);
-        let image = std::sync::Arc::new(Image::from_rgb(1, 1, vec![0; 3]).unwrap());
-        let request = || Request {
-            input: Input::Image(image.clone()),
-            deadline: clock::now() + LONG,
-            priority: Priority::Normal,
-        };
-        // Some aboard, some queued behind them.
-        let tickets: Vec<_> = (0..20).map(|_| engine.submit(request()).unwrap()).collect();
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        engine.supervisor.crash_stage(0);
-        for ticket in tickets {
-            let verdict = ticket.wait().await.unwrap();
-            assert_eq!(verdict.degraded, None);
-        }
-        assert!(engine.board().is_alive(), "the supervisor outlives a stage");
-        assert_eq!(engine.board().stages()[0].state, StageState::Ready);
-        engine.stop().await;
-    }
-}
+#[path = "engine_tests.rs"]
+mod tests;

@@ -1,150 +1,33 @@
 //! An instance: one OS thread that runs one backend.
 //!
 //! Takes batches from its stage's mailbox until the mailbox closes, the backend falls, or it is
-//! given up. The jobs stay in the instance's [`Berth`], shared with the stage's actor; only images
-//! are lent to the backend, so a backend that panics or hangs takes no job with it.
+//! given up. The jobs stay in the instance's [`Berth`](super::berth::Berth), shared with the stage's
+//! actor; only images are lent to the backend, so a backend that panics or hangs takes no job with it.
 //!
 //! Must not know: what the stage is for, or where a job goes next.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
-use parking_lot::Mutex;
-
+use super::berth::Berth;
+use super::former::Passage;
 use super::job::{Job, JobId};
-use super::latency::LatencyTable;
-use super::mailbox::{Batch, Mailbox};
-use crate::backends::{Backend, BackendContext, BackendError, Factory, Fault, Input};
+use super::killpoint;
+use super::mailbox::Batch;
+use super::shared::StageShared;
+use crate::backends::{Backend, BackendContext, Factory, Input};
 use crate::clock;
 use crate::metrics;
-use crate::prediction::{Cause, Prediction, StageName};
-
-/// An idle stage that has computed nothing for so long is asked as if it cost nothing: what was
-/// learned may be out of date, and a stage that is never asked never learns better.
-const STALE: Duration = Duration::from_secs(5);
+use crate::prediction::{Cause, Prediction};
 
 /// After so many good batches the batch limit recovers by one.
 const RECOVER_AFTER: usize = 16;
 
-/// What a stage's instances, its actor and the supervisor share.
-pub(crate) struct StageShared {
-    pub(crate) index: usize,
-    pub(crate) name: StageName,
-    pub(crate) mailbox: Mailbox<Arc<Job>>,
-    pub(crate) latency: Mutex<LatencyTable>,
-    /// When the latency table last learned something.
-    pub(crate) learned: Mutex<Option<Instant>>,
-    /// Largest batch that the settings allow.
-    pub(crate) max_batch: AtomicUsize,
-    /// Largest batch at present.
-    pub(crate) limit: AtomicUsize,
-    pub(crate) epochs: AtomicU64,
-    pub(crate) berths: Vec<Berth>,
-    /// A batch that takes longer than this counts as hung, in milliseconds.
-    pub(crate) hang_ms: AtomicU64,
-}
-
-impl StageShared {
-    fn shrink(&self, failed_size: usize) {
-        let limit = (failed_size / 2).max(1);
-        self.limit.fetch_min(limit, Ordering::AcqRel);
-        metrics::batch_limit(&self.name, self.limit.load(Ordering::Acquire));
-    }
-
-    fn grow(&self) {
-        let most = self.max_batch.load(Ordering::Acquire);
-        let grown = |n: usize| (n < most).then_some(n + 1);
-        if let Ok(before) = self.limit.fetch_update(Ordering::AcqRel, Ordering::Acquire, grown) {
-            metrics::batch_limit(&self.name, before + 1);
-        }
-    }
-
-    /// Takes other limits from now on.
-    pub(crate) fn retune(&self, max_batch: usize, hang_ms: u64) {
-        self.max_batch.store(max_batch, Ordering::Release);
-        self.limit.store(max_batch, Ordering::Release);
-        self.hang_ms.store(hang_ms, Ordering::Release);
-        metrics::batch_limit(&self.name, max_batch);
-    }
-
-    /// Predicted waiting plus computing time of a job that entered at `now`.
-    pub(crate) fn predicted(&self, ready: usize, now: Instant) -> Duration {
-        let limit = self.limit.load(Ordering::Acquire);
-        let busy = self.berths.iter().filter(|berth| berth.busy_since().is_some()).count();
-        let queued = self.mailbox.len();
-        let fresh = |at: Instant| now.saturating_duration_since(at) < STALE;
-        if busy == 0 && queued == 0 && !self.learned.lock().is_some_and(fresh) {
-            return Duration::ZERO;
-        }
-        let table = self.latency.lock();
-        let Some(full) = table.mean(limit) else { return Duration::ZERO };
-        let own = table.bound(1).unwrap_or(full);
-        drop(table);
-        let turns = (queued / limit.max(1) + busy) / ready.max(1);
-        own + full * u32::try_from(turns).unwrap_or(u32::MAX)
-    }
-}
-
-/// The jobs that are aboard an instance.
-#[derive(Debug)]
-pub(crate) struct Aboard {
-    pub(crate) jobs: Vec<Arc<Job>>,
-    since: Instant,
-}
-
-/// Where an instance's jobs are kept. Whoever holds the current epoch may load and unload; an
-/// instance that was given up finds its epoch out of date and touches nothing.
-#[derive(Debug, Default)]
-pub(crate) struct Berth {
-    state: Mutex<BerthState>,
-    /// Batches that ended in predictions here, over all incarnations.
-    progress: AtomicU64,
-}
-
-#[derive(Debug, Default)]
-struct BerthState {
-    epoch: u64,
-    aboard: Option<Aboard>,
-}
-
-impl Berth {
-    /// Hands the berth to a new incarnation; what the old one held comes back.
-    pub(crate) fn assign(&self, epoch: u64) -> Option<Aboard> {
-        let mut state = self.state.lock();
-        state.epoch = epoch;
-        state.aboard.take()
-    }
-
-    /// Batches that ended in predictions here, over all incarnations.
-    pub(crate) fn progress(&self) -> u64 {
-        self.progress.load(Ordering::Acquire)
-    }
-
-    /// When the batch aboard was begun, if there is one.
-    pub(crate) fn busy_since(&self) -> Option<Instant> {
-        self.state.lock().aboard.as_ref().map(|aboard| aboard.since)
-    }
-
-    fn is(&self, epoch: u64) -> bool {
-        self.state.lock().epoch == epoch
-    }
-
-    fn board(&self, epoch: u64, jobs: Vec<Arc<Job>>) -> Result<(), Vec<Arc<Job>>> {
-        let mut state = self.state.lock();
-        if state.epoch != epoch {
-            return Err(jobs);
-        }
-        state.aboard = Some(Aboard { jobs, since: clock::now() });
-        Ok(())
-    }
-
-    fn unload(&self, epoch: u64) -> Option<Aboard> {
-        let mut state = self.state.lock();
-        if state.epoch == epoch { state.aboard.take() } else { None }
-    }
-}
+/// A backend that reports itself broken for so many jobs in a row, each alone, is believed: it is the
+/// backend and not the image.
+const MAX_BROKEN: usize = 3;
 
 /// What an instance tells its stage and the supervisor.
 pub(crate) trait Listener: Send {
@@ -152,10 +35,41 @@ pub(crate) trait Listener: Send {
     fn ready(&self, load_time: Duration);
     /// A batch ended in predictions.
     fn answered(&self, predictions: Vec<(JobId, Prediction)>);
-    /// A batch ended without predictions; the instance goes on.
+    /// A batch ended without predictions.
     fn failed(&self, cause: Cause, jobs: Vec<JobId>);
+    /// Jobs that were aboard have not been computed and will not be.
+    fn returned(&self, jobs: Vec<JobId>);
     /// The instance is over; its jobs have been given back.
-    fn fell(&self, cause: Cause, detail: String);
+    fn fell(&self, fall: Fall);
+}
+
+/// Why an instance's life ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Fall {
+    pub(crate) cause: Cause,
+    pub(crate) detail: String,
+    /// Whether it had a job that was tried again after a fall: nothing new was learned of the stage.
+    pub(crate) retry: bool,
+}
+
+/// Tells whether a thread was left behind; counts those that still run.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    abandoned: AtomicBool,
+    /// Threads of the whole engine that were left behind and still run.
+    count: Arc<AtomicUsize>,
+}
+
+impl Lease {
+    pub(crate) fn new(count: Arc<AtomicUsize>) -> Arc<Self> {
+        Arc::new(Self { abandoned: AtomicBool::new(false), count })
+    }
+
+    /// The thread is left behind. Says how many of the whole engine now run like that.
+    pub(crate) fn abandon(&self) -> usize {
+        self.abandoned.store(true, Ordering::Release);
+        self.count.fetch_add(1, Ordering::AcqRel) + 1
+    }
 }
 
 /// Everything an instance needs to live.
@@ -166,13 +80,31 @@ pub(crate) struct Instance {
     pub(crate) factory: Factory,
     pub(crate) context: BackendContext,
     pub(crate) listener: Box<dyn Listener>,
+    pub(crate) lease: Arc<Lease>,
 }
 
-/// Why an instance's life ended.
-struct Fall {
-    cause: Cause,
-    detail: String,
-    jobs: Vec<JobId>,
+impl Drop for Instance {
+    /// The thread's last act: if it was left behind, it is no longer.
+    fn drop(&mut self) {
+        if self.lease.abandoned.load(Ordering::Acquire) {
+            self.lease.count.fetch_sub(1, Ordering::AcqRel);
+            metrics::abandoned_threads(&self.shared.name, -1.0);
+        }
+    }
+}
+
+/// Jobs in nobody's keeping for a moment; should the thread fall right then, they are routed again.
+struct Loose<'a> {
+    jobs: Vec<Arc<Job>>,
+    listener: &'a dyn Listener,
+}
+
+impl Drop for Loose<'_> {
+    fn drop(&mut self) {
+        if !self.jobs.is_empty() {
+            self.listener.failed(Cause::Actor, ids(&self.jobs));
+        }
+    }
 }
 
 impl Instance {
@@ -186,35 +118,27 @@ impl Instance {
         let born = clock::now();
         let mut backend = match self.load() {
             Ok(backend) => backend,
-            Err(detail) => return self.listener.fell(Cause::Load, detail),
+            Err(detail) => {
+                return self.listener.fell(Fall { cause: Cause::Load, detail, retry: false });
+            }
         };
         self.listener.ready(clock::now().saturating_duration_since(born));
-        let berth = &self.shared.berths[self.lane];
-        // A batching rule is a researcher's code too.
-        let fall = guarded(|| self.work(&mut *backend)).unwrap_or_else(|detail| {
-            let jobs = berth.unload(self.epoch).map(|aboard| ids(&aboard.jobs));
-            Some(Fall { cause: Cause::Panic, detail, jobs: jobs.unwrap_or_default() })
-        });
-        if let Some(Fall { cause, jobs, .. }) = &fall {
-            self.listener.failed(*cause, jobs.clone());
+        // What panics here is not the backend: a batching rule is a researcher's code too.
+        let fall = guarded(|| self.work(&mut *backend))
+            .unwrap_or_else(|detail| Some(Fall { cause: Cause::Actor, detail, retry: false }));
+        if let Some(fall) = &fall {
+            self.give_back(fall.cause);
         }
-        // Dropping a backend may panic or hang as well. The jobs are out of its reach by now, and
-        // the berth counts as busy meanwhile, so that a hang is noticed.
-        let watched = berth.board(self.epoch, Vec::new()).is_ok();
-        let dropped = guarded(|| drop(backend));
-        let abandoned = watched && berth.unload(self.epoch).is_none();
-        if let Err(detail) = dropped {
-            tracing::warn!(stage = %self.shared.name, detail, "the backend panicked when dropped");
-        }
-        if let Some(Fall { cause, detail, .. }) = fall
-            && !abandoned
-        {
-            self.listener.fell(cause, detail);
-        }
+        self.bury(backend, fall);
+    }
+
+    fn berth(&self) -> &Berth {
+        &self.shared.berths[self.lane]
     }
 
     fn load(&self) -> Result<Box<dyn Backend>, String> {
         let built = guarded(|| {
+            killpoint::reach("instance.loading", &self.shared.name);
             let mut backend = (self.factory)(&self.context)?;
             backend.warm_up().map_err(|e| anyhow::anyhow!("warm-up: {e:#}"))?;
             anyhow::Ok(backend)
@@ -226,55 +150,92 @@ impl Instance {
         }
     }
 
-    /// Takes batches until there are no more, or until the backend falls.
+    /// The jobs aboard are routed again: those that the backend had bear the cause.
+    fn give_back(&self, cause: Cause) {
+        let Some(aboard) = self.berth().unload(self.epoch) else { return };
+        let (running, waiting) = aboard.split();
+        self.listener.failed(cause, ids(&running));
+        self.listener.returned(ids(&waiting));
+    }
+
+    /// Drops the backend, which may panic or hang as well. The jobs are out of its reach by now, and
+    /// the berth counts as busy meanwhile, so that a hang is noticed.
+    fn bury(&self, backend: Box<dyn Backend>, fall: Option<Fall>) {
+        let watched = self.berth().board(self.epoch, Vec::new(), false).is_ok();
+        let dropped = guarded(|| drop(backend));
+        let abandoned = watched && self.berth().unload(self.epoch).is_none();
+        if let Err(detail) = dropped {
+            tracing::warn!(stage = %self.shared.name, detail, "the backend panicked when dropped");
+        }
+        if let Some(fall) = fall
+            && !abandoned
+        {
+            self.listener.fell(fall);
+        }
+    }
+
+    /// Computes batches until there are no more, or until the backend falls.
     fn work(&self, backend: &mut dyn Backend) -> Option<Fall> {
-        let berth = &self.shared.berths[self.lane];
-        let mut good_batches = 0_usize;
+        if !self.berth().wait_for_duty(self.epoch) {
+            return None;
+        }
+        let mut tally = Tally::default();
+        while let Some((size, retry)) = self.take_aboard() {
+            // Runs to be made of what is aboard, the next one last.
+            let mut runs = vec![size];
+            while let Some(n) = runs.pop() {
+                let Some(inputs) = self.berth().begin(self.epoch, n) else { return self.late() };
+                if inputs.is_empty() {
+                    continue;
+                }
+                killpoint::reach("instance.aboard", &self.shared.name);
+                let outcome = self.run(backend, &inputs);
+                killpoint::reach("instance.computed", &self.shared.name);
+                match self.settle(outcome, inputs.len(), &mut tally) {
+                    Next::Go => {}
+                    Next::Split(parts) => runs.extend(parts),
+                    Next::Late => return self.late(),
+                    Next::Fall(cause, detail) => return Some(Fall { cause, detail, retry }),
+                }
+            }
+            // What nobody waited for any more.
+            self.berth().unload(self.epoch);
+        }
+        None
+    }
+
+    fn late(&self) -> Option<Fall> {
+        metrics::late_answer(&self.shared.name);
+        None
+    }
+
+    /// Waits for a batch and takes it into the berth. `None` once there is none to wait for.
+    fn take_aboard(&self) -> Option<(usize, bool)> {
+        let over = || !self.berth().is(self.epoch);
+        let limit = || self.shared.limit();
         loop {
-            let limit = self.shared.limit.load(Ordering::Acquire);
-            let over = || !berth.is(self.epoch);
-            let batch = self.shared.mailbox.take(limit, &self.shared.latency, &over)?;
+            let batch = self.shared.mailbox.take(&limit, &self.shared.latency, &over)?;
             self.note_taken(&batch);
-            let jobs: Vec<_> = batch.entries.into_iter().map(|entry| entry.job).collect();
-            if jobs.is_empty() {
+            let retry = batch.entries.iter().any(|entry| entry.passage == Passage::Retry);
+            let jobs = batch.entries.into_iter().map(|entry| entry.job).collect();
+            let mut loose = Loose { jobs, listener: &*self.listener };
+            killpoint::reach("instance.taken", &self.shared.name);
+            let size = loose.jobs.len();
+            if size == 0 {
                 continue;
             }
-            let inputs: Vec<Input> = jobs.iter().map(|job| job.request.input.clone()).collect();
-            if let Err(jobs) = berth.board(self.epoch, jobs) {
-                self.listener.failed(Cause::Actor, ids(&jobs));
-                return None;
-            }
-            let outcome = self.infer(backend, &inputs);
-            let Some(aboard) = berth.unload(self.epoch) else {
-                metrics::late_answer(&self.shared.name);
-                return None;
-            };
-            let jobs = ids(&aboard.jobs);
-            match outcome {
-                Ok(predictions) => {
-                    good_batches += 1;
-                    if good_batches.is_multiple_of(RECOVER_AFTER) {
-                        self.shared.grow();
-                    }
-                    berth.progress.fetch_add(1, Ordering::AcqRel);
-                    self.listener.answered(jobs.into_iter().zip(predictions).collect());
+            match self.berth().board(self.epoch, std::mem::take(&mut loose.jobs), retry) {
+                Ok(()) => return Some((size, retry)),
+                Err(jobs) => {
+                    self.listener.returned(ids(&jobs));
+                    return None;
                 }
-                Err((cause @ (Cause::Retry | Cause::TooBig), detail)) => {
-                    tracing::warn!(stage = %self.shared.name, %cause, detail, "a batch failed");
-                    metrics::batch_failed(&self.shared.name, cause);
-                    self.listener.failed(cause, jobs);
-                }
-                Err((cause, detail)) => return Some(Fall { cause, detail, jobs }),
             }
         }
     }
 
-    /// Runs a batch; one that is too big is halved and run again, down to single inputs.
-    fn infer(
-        &self,
-        backend: &mut dyn Backend,
-        inputs: &[Input],
-    ) -> Result<Vec<Prediction>, (Cause, String)> {
+    /// Lends the inputs to the backend.
+    fn run(&self, backend: &mut dyn Backend, inputs: &[Input]) -> Result<Vec<Prediction>, Failed> {
         let begun = clock::now();
         let result = guarded(|| backend.infer(inputs));
         let took = clock::now().saturating_duration_since(begun);
@@ -288,26 +249,67 @@ impl Instance {
                 let (said, asked) = (predictions.len(), inputs.len());
                 Err((Cause::WrongCount, format!("{said} predictions for {asked} inputs")))
             }
-            Ok(Err(BackendError { fault: Fault::TooBig, .. })) if inputs.len() > 1 => {
-                metrics::batch_failed(&self.shared.name, Cause::TooBig);
-                self.shared.shrink(inputs.len());
-                let (left, right) = inputs.split_at(inputs.len() / 2);
-                let mut predictions = self.infer(backend, left)?;
-                predictions.extend(self.infer(backend, right)?);
-                Ok(predictions)
-            }
             Ok(Err(error)) => Err((error.fault.into(), format!("{:#}", error.source))),
         }
+    }
+
+    /// What follows from a run. An error that the backend reports ends no instance as long as one
+    /// image may be to blame: the batch is taken apart, down to single images.
+    fn settle(
+        &self,
+        outcome: Result<Vec<Prediction>, Failed>,
+        size: usize,
+        tally: &mut Tally,
+    ) -> Next {
+        let (cause, detail) = match outcome {
+            Ok(predictions) => return self.answer(predictions, tally),
+            Err((cause @ (Cause::Panic | Cause::WrongCount | Cause::DeviceLost), detail)) => {
+                return Next::Fall(cause, detail);
+            }
+            Err(failed) => failed,
+        };
+        tracing::warn!(stage = %self.shared.name, %cause, detail, size, "a batch failed");
+        metrics::batch_failed(&self.shared.name, cause);
+        match cause {
+            Cause::TooBig if size > 1 => {
+                self.shared.shrink(size);
+                return Next::Split(vec![size - size / 2, size / 2]);
+            }
+            Cause::Broken if size > 1 => return Next::Split(vec![1; size]),
+            Cause::Broken => tally.broken += 1,
+            _ => {}
+        }
+        if tally.broken >= MAX_BROKEN {
+            return Next::Fall(cause, detail);
+        }
+        let Some(jobs) = self.berth().finish(self.epoch) else { return Next::Late };
+        self.listener.failed(cause, ids(&jobs));
+        Next::Go
+    }
+
+    /// A run ended in predictions.
+    fn answer(&self, predictions: Vec<Prediction>, tally: &mut Tally) -> Next {
+        let Some(jobs) = self.berth().finish(self.epoch) else { return Next::Late };
+        let mut loose = Loose { jobs, listener: &*self.listener };
+        killpoint::reach("instance.finished", &self.shared.name);
+        tally.broken = 0;
+        tally.good += 1;
+        if tally.good.is_multiple_of(RECOVER_AFTER) {
+            self.shared.grow();
+        }
+        self.berth().note_progress();
+        let jobs = std::mem::take(&mut loose.jobs);
+        self.listener.answered(ids(&jobs).into_iter().zip(predictions).collect());
+        Next::Go
     }
 
     /// Learns from a batch, unless the instance was given up meanwhile: what a hang took says
     /// nothing of the next batch.
     fn note_done(&self, predictions: &[Prediction], took: Duration) {
-        if !self.shared.berths[self.lane].is(self.epoch) {
+        if !self.berth().is(self.epoch) {
             return;
         }
-        self.shared.latency.lock().observe(predictions.len(), took);
-        *self.shared.learned.lock() = Some(clock::now());
+        self.shared.learn(predictions.len(), took);
         let abstained = predictions.iter().filter(|p| p.probability().is_none()).count();
         metrics::batch_done(&self.shared.name, predictions.len(), took, abstained);
     }
@@ -325,6 +327,30 @@ impl Instance {
             metrics::queue_dropped(name, "deadline");
         }
     }
+}
+
+/// Why a run ended without predictions, for the router and for people.
+type Failed = (Cause, String);
+
+/// What an instance counts of its life.
+#[derive(Debug, Default)]
+struct Tally {
+    /// Good batches.
+    good: usize,
+    /// Jobs in a row for which the backend, each time alone with one, reported itself broken.
+    broken: usize,
+}
+
+/// What to do after a run.
+enum Next {
+    /// Go on.
+    Go,
+    /// Run the same jobs again in parts, the last first.
+    Split(Vec<usize>),
+    /// The instance has been given up.
+    Late,
+    /// The backend cannot go on.
+    Fall(Cause, String),
 }
 
 pub(crate) fn ids(jobs: &[Arc<Job>]) -> Vec<JobId> {

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::mailbox::Queued;
+use super::former::Queued;
 use crate::backends::Input;
 use crate::clock;
 use crate::metrics;

@@ -13,19 +13,28 @@
 //! ```
 //!
 //! Control travels as actix messages; work travels through the bounded mailbox to OS threads.
-//! `router`, `restart`, `batching` and `latency` are pure: time is an argument.
+//! `router`, `suspicion`, `former`, `lanes`, `restart`, `batching` and `latency` are pure: time is an
+//! argument.
 
 pub mod batching;
+mod berth;
 pub mod board;
 mod engine;
+pub mod former;
 mod instance;
 mod job;
+mod killpoint;
+pub mod lanes;
 pub mod latency;
 pub mod mailbox;
 pub mod restart;
 pub mod router;
+mod shared;
+#[cfg(test)]
+mod simulation;
 mod stage;
 mod supervisor;
+pub mod suspicion;
 
 pub use engine::{Admission, Engine, EngineSpec};
 pub use job::{JobId, Outcome, Priority, Request, Ticket};

@@ -2,7 +2,8 @@
 //!
 //! A fall after useful work is a mishap: the next start comes quickly. Falls without a finished
 //! batch in between are a crash loop: the back-off doubles, and after too many of them in a window
-//! the stage is down, with one attempt per cool-off.
+//! the stage is down, with one attempt per cool-off. A fall with a job aboard may be the job's doing
+//! and counts half; that of a job tried again is expected and does not count.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -17,7 +18,8 @@ pub struct RestartSpec {
     pub backoff_ms: u64,
     /// Longest pause, in milliseconds.
     pub backoff_max_ms: u64,
-    /// How many falls without a finished batch in between, within the window, make the stage down.
+    /// How many falls without a finished batch in between, within the window, make the stage down. A
+    /// fall with jobs aboard counts half, that of a job tried again not at all.
     pub max_restarts: usize,
     /// Length of the window, in seconds.
     pub window_s: u64,
@@ -46,11 +48,33 @@ pub enum Plan {
     Down(Duration),
 }
 
-/// A stage's history of falls.
+/// What an instance was doing when it fell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum During {
+    /// It was being built, or did nothing.
+    Load,
+    /// It computed jobs that it had not fallen with before.
+    Work,
+    /// It computed a job that had been aboard at a fall before.
+    Retry,
+}
+
+impl During {
+    /// In halves.
+    fn weight(self) -> usize {
+        match self {
+            Self::Load => 2,
+            Self::Work => 1,
+            Self::Retry => 0,
+        }
+    }
+}
+
+/// A lane's history of falls.
 #[derive(Clone, Debug)]
 pub struct Restarts {
     spec: RestartSpec,
-    falls: VecDeque<Instant>,
+    falls: VecDeque<(Instant, During)>,
     streak: u32,
     jitter: u64,
 }
@@ -68,19 +92,31 @@ impl Restarts {
     }
 
     /// An instance fell.
-    pub fn on_fall(&mut self, now: Instant) -> Plan {
+    pub fn on_fall(&mut self, during: During, now: Instant) -> Plan {
         let window = Duration::from_secs(self.spec.window_s);
-        while self.falls.front().is_some_and(|fall| now.saturating_duration_since(*fall) > window) {
+        let is_old = |(at, _): &(Instant, During)| now.saturating_duration_since(*at) > window;
+        while self.falls.front().is_some_and(is_old) {
             self.falls.pop_front();
         }
-        self.falls.push_back(now);
-        if self.falls.len() > self.spec.max_restarts {
+        if during == During::Retry {
+            return Plan::Restart(self.jittered(self.spec.backoff_ms));
+        }
+        self.falls.push_back((now, during));
+        let mut is_down = false;
+        while self.weight() > 2 * self.spec.max_restarts {
             self.falls.pop_front();
+            is_down = true;
+        }
+        if is_down {
             return Plan::Down(Duration::from_secs(self.spec.cool_off_s));
         }
         let doubled = self.spec.backoff_ms.saturating_mul(1 << self.streak.min(20));
         self.streak = self.streak.saturating_add(1);
         Plan::Restart(self.jittered(doubled.min(self.spec.backoff_max_ms)))
+    }
+
+    fn weight(&self) -> usize {
+        self.falls.iter().map(|(_, during)| during.weight()).sum()
     }
 
     /// Up to a fifth more, so that stages that fell together do not start together.
@@ -105,7 +141,7 @@ mod tests {
         let start = crate::clock::now();
         let mut floor = 20;
         for _ in 0..12 {
-            let Plan::Restart(pause) = restarts.on_fall(start) else { panic!() };
+            let Plan::Restart(pause) = restarts.on_fall(During::Load, start) else { panic!() };
             let (low, high) = (Duration::from_millis(floor), Duration::from_millis(floor) * 6 / 5);
             assert!(pause >= low && pause <= high, "{pause:?} {floor}");
             floor = (floor * 2).min(5_000);
@@ -117,12 +153,26 @@ mod tests {
         let mut restarts = Restarts::new(RestartSpec::default(), 1);
         let start = crate::clock::now();
         for _ in 0..5 {
-            assert!(matches!(restarts.on_fall(start), Plan::Restart(_)));
+            assert!(matches!(restarts.on_fall(During::Load, start), Plan::Restart(_)));
         }
-        assert_eq!(restarts.on_fall(start), Plan::Down(Duration::from_secs(15)));
-        assert_eq!(restarts.on_fall(start), Plan::Down(Duration::from_secs(15)));
+        assert_eq!(restarts.on_fall(During::Load, start), Plan::Down(Duration::from_secs(15)));
+        assert_eq!(restarts.on_fall(During::Load, start), Plan::Down(Duration::from_secs(15)));
         restarts.on_progress();
-        assert!(matches!(restarts.on_fall(start), Plan::Restart(_)));
+        assert!(matches!(restarts.on_fall(During::Load, start), Plan::Restart(_)));
+    }
+
+    #[test]
+    fn falls_with_jobs_aboard_count_half_and_retries_not_at_all() {
+        let mut restarts = Restarts::new(RestartSpec::default(), 1);
+        let start = crate::clock::now();
+        for _ in 0..10 {
+            assert!(matches!(restarts.on_fall(During::Work, start), Plan::Restart(_)));
+            for _ in 0..5 {
+                let Plan::Restart(pause) = restarts.on_fall(During::Retry, start) else { panic!() };
+                assert!(pause <= Duration::from_millis(24), "{pause:?}");
+            }
+        }
+        assert!(matches!(restarts.on_fall(During::Work, start), Plan::Down(_)));
     }
 
     #[test]
@@ -130,7 +180,7 @@ mod tests {
         let mut restarts = Restarts::new(RestartSpec::default(), 1);
         let start = crate::clock::now();
         for i in 0..50 {
-            let plan = restarts.on_fall(start + Duration::from_secs(61 * i));
+            let plan = restarts.on_fall(During::Load, start + Duration::from_secs(61 * i));
             assert!(matches!(plan, Plan::Restart(_)), "{i}");
         }
     }
@@ -145,7 +195,7 @@ mod tests {
             let (mut now, mut quick) = (crate::clock::now(), Vec::new());
             for gap in gaps {
                 now += Duration::from_secs(gap);
-                if matches!(restarts.on_fall(now), Plan::Restart(_)) {
+                if matches!(restarts.on_fall(During::Load, now), Plan::Restart(_)) {
                     quick.push(now);
                 }
                 let recent = quick.iter().filter(|t| now.duration_since(**t) <= window).count();

@@ -9,18 +9,15 @@
 //! no channel and no image here, so a property test can play it any stream of events.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::former::Passage;
 use super::job::JobId;
+use super::suspicion::Suspicion;
 use crate::cascade::{
     Exhausted, GiveUp, InputKind, JobView, RoutingPolicy, StageIndex, StageView, Step, best_so_far,
 };
 use crate::prediction::{Cause, Hop, HopOutcome, Prediction, Rejection, StageName, Verdict};
-
-/// A job that was alone aboard so many instances of a stage when they fell is not lent to that stage
-/// again. One such fall proves nothing: a backend that fails now and then, whatever the image, would
-/// convict the innocent.
-const MAX_FELLED: u8 = 2;
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -73,8 +70,8 @@ pub enum Effect {
         job: JobId,
         /// Which stage.
         stage: StageIndex,
-        /// Without batch-mates.
-        alone: bool,
+        /// With or without batch-mates.
+        passage: Passage,
         /// The stage that answered before, if this is an escalation.
         from: Option<StageIndex>,
         /// What to answer should the deadline strike meanwhile.
@@ -105,8 +102,39 @@ struct Walk {
     lends: Vec<u8>,
     felled: Vec<u8>,
     closed: Vec<bool>,
+    /// It was aboard when an instance fell, and no stage has answered since.
     suspect: bool,
+    /// The stage that it is taken for poison at.
+    convicted: Option<StageIndex>,
+    /// The stage that has tried it once more, although it is taken for poison there.
+    last_chance: Option<StageIndex>,
     at: Option<(StageIndex, Instant)>,
+}
+
+impl Walk {
+    fn new(kind: InputKind, deadline: Instant, stages: usize) -> Self {
+        Self {
+            kind,
+            deadline,
+            hops: Vec::new(),
+            lends: vec![0; stages],
+            felled: vec![0; stages],
+            closed: vec![false; stages],
+            suspect: false,
+            convicted: None,
+            last_chance: None,
+            at: None,
+        }
+    }
+
+    fn view(&self, now: Instant) -> JobView<'_> {
+        JobView {
+            kind: self.kind,
+            hops: &self.hops,
+            closed: &self.closed,
+            remaining: self.deadline.saturating_duration_since(now),
+        }
+    }
 }
 
 /// The state machine.
@@ -115,6 +143,7 @@ pub struct Router {
     exhausted: Exhausted,
     stages: Vec<StageName>,
     max_lends: u8,
+    suspicions: Vec<Suspicion>,
     jobs: HashMap<JobId, Walk>,
 }
 
@@ -126,7 +155,8 @@ impl Router {
         stages: Vec<StageName>,
         max_lends: u8,
     ) -> Self {
-        Self { policy, exhausted, stages, max_lends, jobs: HashMap::new() }
+        let suspicions = vec![Suspicion::default(); stages.len()];
+        Self { policy, exhausted, stages, max_lends, suspicions, jobs: HashMap::new() }
     }
 
     /// Decides by another policy from now on.
@@ -151,27 +181,27 @@ impl Router {
         self.jobs.iter().filter(|(_, walk)| there(walk)).map(|(job, _)| *job).collect()
     }
 
+    /// The stage that a job of this kind would be lent to if it arrived now.
+    pub fn entry(&self, kind: InputKind, stages: &[StageView], now: Instant) -> Option<StageIndex> {
+        let walk = Walk::new(kind, now + Duration::from_secs(3600), self.stages.len());
+        match self.policy.next(&walk.view(now), stages) {
+            Step::Ask(stage) if stage < self.stages.len() => Some(stage),
+            _ => None,
+        }
+    }
+
     /// Decides. `stages` tells how each stage is at this moment.
     pub fn on(&mut self, event: Event, stages: &[StageView], now: Instant) -> Vec<Effect> {
         match event {
             Event::Arrived { job, kind, deadline } => {
-                let n = self.stages.len();
-                let walk = Walk {
-                    kind,
-                    deadline,
-                    hops: Vec::new(),
-                    lends: vec![0; n],
-                    felled: vec![0; n],
-                    closed: vec![false; n],
-                    suspect: false,
-                    at: None,
-                };
+                let walk = Walk::new(kind, deadline, self.stages.len());
                 self.jobs.insert(job, walk);
                 self.advance(job, stages, now).into_iter().collect()
             }
             Event::Answered { stage, predictions } => {
                 let size = predictions.len();
                 let mut effects = Vec::with_capacity(size);
+                self.note_batch(stage, false, now);
                 for (job, prediction) in predictions {
                     if self.record(job, stage, HopOutcome::Predicted(prediction), (size, now)) {
                         effects.extend(self.advance(job, stages, now));
@@ -182,6 +212,9 @@ impl Router {
             Event::Failed { stage, cause, jobs } => {
                 let size = jobs.len();
                 let mut effects = Vec::with_capacity(size);
+                if is_felling(cause) && size > 0 {
+                    self.note_batch(stage, true, now);
+                }
                 for job in jobs {
                     if self.record(job, stage, HopOutcome::Failed(cause), (size, now)) {
                         effects.extend(self.advance(job, stages, now));
@@ -226,17 +259,27 @@ impl Router {
     ) -> bool {
         let Some(walk) = self.jobs.get_mut(&job) else { return false };
         let Some((_, since)) = walk.at.take_if(|(at, _)| *at == stage) else { return false };
+        let suspicion = &mut self.suspicions[stage];
+        let felled = matches!(&outcome, HopOutcome::Failed(cause) if is_felling(*cause));
+        if walk.last_chance == Some(stage) {
+            suspicion.on_last_chance(felled, now);
+        }
         match &outcome {
             HopOutcome::Predicted(_) => {
                 walk.closed[stage] = true;
                 walk.suspect = false;
             }
             HopOutcome::Failed(cause) => {
-                walk.felled[stage] += u8::from(is_felling(*cause) && batch_size == 1);
-                let guilty = walk.felled[stage] >= MAX_FELLED
-                    || (*cause == Cause::TooBig && batch_size == 1);
-                walk.closed[stage] = guilty || walk.lends[stage] >= self.max_lends;
-                walk.suspect |= is_felling(*cause);
+                walk.suspect |= felled;
+                walk.felled[stage] += u8::from(felled);
+                let elsewhere = walk.convicted.is_some_and(|there| there != stage);
+                let alone = batch_size == 1;
+                if felled && walk.felled[stage] >= suspicion.tolerance(alone, elsewhere) {
+                    walk.convicted = walk.convicted.or(Some(stage));
+                    walk.closed[stage] = true;
+                }
+                walk.closed[stage] |= *cause == Cause::TooBig && batch_size == 1;
+                walk.closed[stage] |= walk.lends[stage] >= self.max_lends;
             }
         }
         let latency = now.saturating_duration_since(since);
@@ -247,29 +290,10 @@ impl Router {
 
     /// Asks the policy for a job's next step.
     fn advance(&mut self, job: JobId, stages: &[StageView], now: Instant) -> Option<Effect> {
-        let walk = self.jobs.get_mut(&job)?;
-        let view = JobView {
-            kind: walk.kind,
-            hops: &walk.hops,
-            closed: &walk.closed,
-            remaining: walk.deadline.saturating_duration_since(now),
-        };
-        match self.policy.next(&view, stages) {
+        let walk = self.jobs.get(&job)?;
+        match self.policy.next(&walk.view(now), stages) {
             Step::Ask(stage) if !walk.closed.get(stage).copied().unwrap_or(true) => {
-                let best = best_so_far(&view, self.exhausted).map(|(by, probability)| Verdict {
-                    probability,
-                    stage: self.stages[by].clone(),
-                    degraded: None,
-                    trace: trace(&walk.hops),
-                });
-                let from = walk
-                    .hops
-                    .last()
-                    .filter(|(_, hop)| matches!(hop.outcome, HopOutcome::Predicted(_)))
-                    .map(|(before, _)| *before);
-                walk.lends[stage] += 1;
-                walk.at = Some((stage, now));
-                Some(Effect::Lend { job, stage, alone: walk.suspect, from, best })
+                self.lend(job, stage, now)
             }
             Step::Ask(stage) => {
                 // A policy that asks a closed stage would go round for ever.
@@ -293,10 +317,61 @@ impl Router {
                 Some(Effect::Reject { job, rejection: Rejection::Deadline })
             }
             Step::GiveUp(GiveUp::NoStage) => {
+                if let Some(stage) = self.last_chance(job, stages, now) {
+                    return self.lend(job, stage, now);
+                }
                 let detail = self.explain(job, stages);
                 self.jobs.remove(&job);
                 Some(Effect::Reject { job, rejection: Rejection::Unavailable { detail } })
             }
+        }
+    }
+
+    /// Puts a job into a stage's hands.
+    fn lend(&mut self, job: JobId, stage: StageIndex, now: Instant) -> Option<Effect> {
+        let walk = self.jobs.get_mut(&job)?;
+        let best = best_so_far(&walk.view(now), self.exhausted).map(|(by, probability)| Verdict {
+            probability,
+            stage: self.stages[by].clone(),
+            degraded: None,
+            trace: trace(&walk.hops),
+        });
+        let answered = |(_, hop): &&(StageIndex, Hop)| hop.is_answer();
+        let from = walk.hops.last().filter(answered).map(|(before, _)| *before);
+        let passage = if walk.felled[stage] > 0 {
+            Passage::Retry
+        } else if walk.suspect || self.suspicions[stage].is_open() {
+            Passage::Alone
+        } else {
+            Passage::Shared
+        };
+        walk.lends[stage] += 1;
+        walk.at = Some((stage, now));
+        Some(Effect::Lend { job, stage, passage, from, best })
+    }
+
+    /// The stage that may try a job once more although the job is taken for poison there: only where
+    /// the alternative is no answer at all.
+    fn last_chance(
+        &mut self,
+        job: JobId,
+        stages: &[StageView],
+        now: Instant,
+    ) -> Option<StageIndex> {
+        let walk = self.jobs.get_mut(&job)?;
+        let stage = walk.convicted.filter(|stage| {
+            stages.get(*stage).is_some_and(|view| view.available)
+                && walk.lends[*stage] < self.max_lends
+                && walk.last_chance.is_none()
+                && self.suspicions[*stage].grants_last_chance(now)
+        })?;
+        walk.last_chance = Some(stage);
+        Some(stage)
+    }
+
+    fn note_batch(&mut self, stage: StageIndex, fell: bool, now: Instant) {
+        if let Some(suspicion) = self.suspicions.get_mut(stage) {
+            suspicion.on_batch(fell, now);
         }
     }
 

@@ -37,7 +37,9 @@ fn lent_to(effects: &[Effect]) -> Vec<(u64, StageIndex, bool)> {
     effects
         .iter()
         .map(|effect| match effect {
-            Effect::Lend { job, stage, alone, .. } => (job.0, *stage, *alone),
+            Effect::Lend { job, stage, passage, .. } => {
+                (job.0, *stage, *passage != Passage::Shared)
+            }
             other => panic!("{other:?}"),
         })
         .collect()
@@ -70,8 +72,6 @@ fn the_members_of_a_fallen_batch_are_retried_alone_and_the_poison_alone_goes_on(
     let effects = router.on(failed(0, Cause::Panic, &[1, 2]), &[UP, UP], now);
     assert_eq!(lent_to(&effects), [(1, 0, true), (2, 0, true)]);
     let effects = router.on(failed(0, Cause::Panic, &[1]), &[UP, UP], now);
-    assert_eq!(lent_to(&effects), [(1, 0, true)], "one fall proves nothing");
-    let effects = router.on(failed(0, Cause::Panic, &[1]), &[UP, UP], now);
     // Never to that stage again; and alone, since it may be poison to the next one too.
     assert_eq!(lent_to(&effects), [(1, 1, true)]);
     let effects = router.on(said(0, &[(2, 0.01)]), &[UP, UP], now);
@@ -87,11 +87,81 @@ fn a_poison_without_another_stage_ends_with_a_clear_rejection() {
     let effects = router.on(failed(0, Cause::Panic, &[1]), &[UP, DOWN], now);
     assert_eq!(lent_to(&effects), [(1, 0, true)], "one fall proves nothing");
     let effects = router.on(failed(0, Cause::Panic, &[1]), &[UP, DOWN], now);
+    assert_eq!(lent_to(&effects), [(1, 0, true)], "nobody else can answer: one last chance");
+    let effects = router.on(failed(0, Cause::Panic, &[1]), &[UP, DOWN], now);
     let [Effect::Reject { rejection: Rejection::Unavailable { detail }, .. }] = effects.as_slice()
     else {
         panic!("{effects:?}")
     };
     assert_eq!(detail, "s0 failed on this image (panic), s1 is down");
+}
+
+#[test]
+fn after_a_last_chance_in_vain_two_falls_are_the_end() {
+    let now = crate::clock::now();
+    let mut router = router(1);
+    arrive(&mut router, 1, now);
+    for _ in 0..3 {
+        router.on(failed(0, Cause::Panic, &[1]), &[UP], now);
+    }
+    arrive(&mut router, 2, now);
+    router.on(failed(0, Cause::Hang, &[2]), &[UP], now);
+    let effects = router.on(failed(0, Cause::Hang, &[2]), &[UP], now);
+    assert!(matches!(effects.as_slice(), [Effect::Reject { .. }]), "{effects:?}");
+}
+
+#[test]
+fn a_backend_that_falls_now_and_then_costs_no_innocent_its_answer() {
+    let now = crate::clock::now();
+    let mut router = router(1);
+    for job in 1..=20 {
+        arrive(&mut router, job, now);
+        router.on(failed(0, Cause::Panic, &[job]), &[UP], now);
+        router.on(failed(0, Cause::Panic, &[job]), &[UP], now);
+        let effects = router.on(said(0, &[(job, 0.9)]), &[UP], now);
+        assert!(matches!(effects.as_slice(), [Effect::Answer { .. }]), "{job}: {effects:?}");
+        for calm in 0..8 {
+            arrive(&mut router, 1000 + calm, now);
+            router.on(said(0, &[(1000 + calm, 0.9)]), &[UP], now);
+        }
+    }
+}
+
+#[test]
+fn in_a_flood_of_poison_jobs_travel_alone_and_one_fall_convicts() {
+    let now = crate::clock::now();
+    let mut router = router(2);
+    for job in 1..=4 {
+        arrive(&mut router, job, now);
+        router.on(failed(0, Cause::Panic, &[job]), &[UP, UP], now);
+        let effects = router.on(failed(0, Cause::Panic, &[job]), &[UP, UP], now);
+        assert_eq!(lent_to(&effects), [(job, 1, true)]);
+    }
+    assert_eq!(lent_to(&arrive(&mut router, 9, now)), [(9, 0, true)], "nobody shares its fate");
+    let effects = router.on(failed(0, Cause::Panic, &[9]), &[UP, UP], now);
+    assert_eq!(lent_to(&effects), [(9, 1, true)], "one fall is enough");
+}
+
+#[test]
+fn who_is_convicted_gets_one_try_elsewhere() {
+    let now = crate::clock::now();
+    let mut router = router(2);
+    arrive(&mut router, 1, now);
+    router.on(failed(0, Cause::Panic, &[1]), &[UP, UP], now);
+    router.on(failed(0, Cause::Panic, &[1]), &[UP, UP], now);
+    let effects = router.on(failed(1, Cause::Panic, &[1]), &[UP, UP], now);
+    assert_eq!(lent_to(&effects), [(1, 0, true)], "the last chance is where it was convicted");
+    let effects = router.on(failed(0, Cause::Panic, &[1]), &[UP, UP], now);
+    assert!(matches!(effects.as_slice(), [Effect::Reject { .. }]), "{effects:?}");
+}
+
+#[test]
+fn the_door_learns_where_jobs_go_first() {
+    let now = crate::clock::now();
+    let router = router(2);
+    assert_eq!(router.entry(InputKind::Image, &[UP, UP], now), Some(0));
+    assert_eq!(router.entry(InputKind::Image, &[DOWN, UP], now), Some(1));
+    assert_eq!(router.entry(InputKind::Image, &[DOWN, DOWN], now), None);
 }
 
 #[test]

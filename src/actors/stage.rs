@@ -1,20 +1,23 @@
 //! A stage's actor: starts its instances, notices when they fall or hang, starts them again.
 //!
-//! It never sees an image and never computes. What to do after a fall is decided by
-//! [`super::restart`]; where the fallen instance's jobs go, by the supervisor.
+//! A thin shell around [`Lanes`]. It never sees an image and never computes. What to do after a fall
+//! is decided by the lanes; where the fallen instance's jobs go, by the supervisor.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::batching::{BatchingRule, BatchingSpec};
-use super::board::{Board, StageState};
-use super::instance::{Instance, Listener, StageShared, ids};
+use super::board::{Board, Doom, StageState};
+use super::instance::{Fall, Instance, Lease, Listener, ids};
 use super::job::JobId;
-use super::restart::{Plan, RestartSpec, Restarts};
+use super::killpoint;
+use super::lanes::{Duty, LaneSpec, Lanes};
+use super::restart::{During, RestartSpec};
+use super::shared::StageShared;
 use super::supervisor::{Report, SupervisorPort};
 use crate::backends::{BackendContext, Factory};
 use crate::cascade::StageRule;
@@ -33,7 +36,10 @@ pub struct StageSpec {
     pub backend: String,
     /// How many instances run side by side.
     pub instances: usize,
-    /// A batch that takes longer than this counts as hung, in milliseconds.
+    /// How many more are loaded and stand by, to take over when one falls.
+    pub spares: usize,
+    /// A batch that takes longer than this counts as hung, in milliseconds. Once it is known how long
+    /// batches take, a fraction of it may do.
     pub hang_ms: u64,
     /// A backend that takes longer than this to load counts as hung, in milliseconds.
     pub load_timeout_ms: u64,
@@ -48,6 +54,7 @@ impl Default for StageSpec {
         Self {
             backend: String::new(),
             instances: 1,
+            spares: 0,
             hang_ms: 5_000,
             load_timeout_ms: 120_000,
             batching: BatchingSpec::default(),
@@ -90,12 +97,11 @@ pub(crate) struct Blueprint {
     pub(crate) context: BackendContext,
 }
 
-/// One place for an instance.
-#[derive(Clone, Copy, Debug)]
-enum Lane {
-    Loading { epoch: u64, since: Instant },
-    Ready { epoch: u64 },
-    Resting { until: Instant, down: bool },
+/// The bound on threads that hung and were left behind, all stages together.
+#[derive(Clone)]
+pub(crate) struct HangLimit {
+    pub(crate) count: Arc<AtomicUsize>,
+    pub(crate) most: usize,
 }
 
 /// The actor.
@@ -104,12 +110,10 @@ pub(crate) struct Stage {
     shared: Arc<StageShared>,
     board: Arc<Board>,
     supervisor: SupervisorPort,
-    lanes: Vec<Lane>,
-    /// The history of each lane: an instance that cannot live beside its neighbour must not be
-    /// forgiven for what the neighbour does.
-    restarts: Vec<Restarts>,
+    hang_limit: HangLimit,
+    lanes: Lanes,
+    leases: Vec<Option<Arc<Lease>>>,
     progress_seen: Vec<u64>,
-    abandoned: usize,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -119,31 +123,33 @@ impl Stage {
         shared: Arc<StageShared>,
         board: Arc<Board>,
         supervisor: SupervisorPort,
+        hang_limit: HangLimit,
     ) -> Self {
-        let at_once = Lane::Resting { until: clock::now(), down: false };
-        let lanes = vec![at_once; blueprint.spec.instances];
-        let history = |lane| {
-            let seed = (shared.index * 1000 + lane) as u64;
-            Restarts::new(blueprint.spec.restart.clone(), seed)
+        let spec = &blueprint.spec;
+        let lane_spec = LaneSpec {
+            instances: spec.instances,
+            spares: spec.spares,
+            load_timeout: Duration::from_millis(spec.load_timeout_ms),
+            restart: spec.restart.clone(),
         };
-        let restarts = (0..lanes.len()).map(history).collect();
-        let progress_seen = vec![0; lanes.len()];
+        let lanes = Lanes::new(lane_spec, shared.index as u64 * 1000, clock::now());
+        let progress_seen = shared.berths.iter().map(|berth| berth.progress()).collect();
         Self {
+            leases: vec![None; lanes.len()],
+            lanes,
             blueprint,
             shared,
             board,
             supervisor,
-            lanes,
-            restarts,
+            hang_limit,
             progress_seen,
-            abandoned: 0,
             waiting: Arc::default(),
         }
     }
 
     /// Starts an instance in a lane.
     fn start(&mut self, lane: usize, address: &Addr<Self>) {
-        let epoch = self.shared.epochs.fetch_add(1, Ordering::AcqRel) + 1;
+        let epoch = self.shared.next_epoch();
         self.shared.berths[lane].assign(epoch);
         let listener = StageListener {
             stage: address.clone(),
@@ -153,6 +159,8 @@ impl Stage {
             lane,
             epoch,
         };
+        let lease = Lease::new(self.hang_limit.count.clone());
+        self.leases[lane] = Some(lease.clone());
         let instance = Instance {
             lane,
             epoch,
@@ -160,39 +168,61 @@ impl Stage {
             factory: self.blueprint.factory.clone(),
             context: self.blueprint.context.clone(),
             listener: Box::new(listener),
+            lease,
         };
-        self.lanes[lane] = Lane::Loading { epoch, since: clock::now() };
+        self.lanes.started(lane, epoch, clock::now());
         if let Err(error) = instance.spawn() {
-            self.fall(lane, Cause::Load, format!("no thread: {error}"));
+            let detail = format!("no thread: {error}");
+            self.fall(lane, During::Load, Fall { cause: Cause::Load, detail, retry: false });
+        }
+        self.publish();
+    }
+
+    /// An instance has loaded.
+    fn loaded(&mut self, lane: usize, epoch: u64, load_time: Duration) {
+        killpoint::reach("stage.ready", &self.shared.name);
+        let Some(duty) = self.lanes.loaded(lane, epoch) else { return };
+        let index = self.shared.index;
+        self.board.update(index, |status| status.load_time = Some(load_time));
+        tracing::info!(stage = %self.shared.name, lane, ?load_time, ?duty, "loaded");
+        if duty == Duty::Work {
+            self.shared.berths[lane].call();
         }
         self.publish();
     }
 
     /// An instance is over: plans the next start.
-    fn fall(&mut self, lane: usize, cause: Cause, detail: String) {
+    fn fall(&mut self, lane: usize, during: During, fall: Fall) {
+        killpoint::reach("stage.fall", &self.shared.name);
+        let Fall { cause, detail, .. } = fall;
         let progress = self.shared.berths[lane].progress();
-        if progress != self.progress_seen[lane] {
-            self.progress_seen[lane] = progress;
-            self.restarts[lane].on_progress();
-        }
-        let now = clock::now();
-        let plan = self.restarts[lane].on_fall(now);
+        let progressed = std::mem::replace(&mut self.progress_seen[lane], progress) != progress;
+        let fallen = self.lanes.fell(lane, during, progressed, clock::now());
+        let plan = fallen.plan;
         tracing::warn!(stage = %self.shared.name, lane, %cause, detail, ?plan, "an instance fell");
-        if cause != Cause::Load {
+        // A broken backend's batches were counted when it reported them.
+        if !matches!(cause, Cause::Load | Cause::Broken) {
             metrics::batch_failed(&self.shared.name, cause);
         }
         metrics::restart(&self.shared.name, cause);
-        self.lanes[lane] = match plan {
-            Plan::Restart(pause) => Lane::Resting { until: now + pause, down: false },
-            Plan::Down(pause) => Lane::Resting { until: now + pause, down: true },
-        };
+        if let Some(spare) = fallen.called {
+            self.shared.berths[spare].call();
+        }
         self.board.update(self.shared.index, |status| {
             status.restarts += 1;
             status.last_fall = Some((cause, detail));
         });
+        if cause == Cause::DeviceLost {
+            self.lanes.close();
+            self.board.doom(Doom::DeviceLost);
+        }
         self.publish();
-        if self.state() == StageState::Down {
-            // Nobody will take what is queued; the cascade goes round this stage.
+        self.return_queue_if_down();
+    }
+
+    /// Nobody takes what is queued at a stage that is down; the cascade goes round it.
+    fn return_queue_if_down(&self) {
+        if self.lanes.state() == StageState::Down {
             let queued: Vec<_> = self.shared.mailbox.drain().into_iter().map(|e| e.job).collect();
             let jobs = ids(&queued);
             self.supervisor.report(Report::Returned { stage: self.shared.index, jobs });
@@ -202,69 +232,54 @@ impl Stage {
     /// Gives up an instance that makes no progress. A thread cannot be killed: it is left behind,
     /// and whatever it still says is ignored.
     fn abandon(&mut self, lane: usize, detail: String) {
-        let epoch = self.shared.epochs.fetch_add(1, Ordering::AcqRel) + 1;
-        let aboard = self.shared.berths[lane].assign(epoch);
-        self.abandoned += 1;
-        metrics::abandoned_threads(&self.shared.name, self.abandoned);
-        let abandoned = self.abandoned;
-        self.board.update(self.shared.index, |status| status.abandoned = abandoned);
+        let aboard = self.shared.berths[lane].assign(self.shared.next_epoch());
+        if let Some(lease) = self.leases[lane].take() {
+            metrics::abandoned_threads(&self.shared.name, 1.0);
+            if lease.abandon() > self.hang_limit.most {
+                self.lanes.close();
+                self.board.doom(Doom::TooManyHung);
+            }
+        }
+        self.board.update(self.shared.index, |status| status.abandoned += 1);
         let (stage, cause) = (self.shared.index, Cause::Hang);
-        let jobs = aboard.map(|aboard| ids(&aboard.jobs)).unwrap_or_default();
-        self.supervisor.report(Report::Failed { stage, cause, jobs });
-        self.fall(lane, cause, detail);
+        let retry = aboard.as_ref().is_some_and(|aboard| aboard.retry);
+        let (running, waiting) = aboard.map(|aboard| aboard.split()).unwrap_or_default();
+        let during = during(&running, retry);
+        self.supervisor.report(Report::Failed { stage, cause, jobs: ids(&running) });
+        self.supervisor.report(Report::Returned { stage, jobs: ids(&waiting) });
+        if self.board.has_doom() {
+            self.publish();
+            self.return_queue_if_down();
+        } else {
+            self.fall(lane, during, Fall { cause, detail, retry });
+        }
     }
 
     /// Looks after every lane.
     fn round(&mut self, address: &Addr<Self>) {
+        killpoint::reach("stage.round", &self.shared.name);
         let now = clock::now();
-        let hang = Duration::from_millis(self.shared.hang_ms.load(Ordering::Acquire));
-        let load_timeout = Duration::from_millis(self.blueprint.spec.load_timeout_ms);
-        for lane in 0..self.lanes.len() {
-            match self.lanes[lane] {
-                Lane::Resting { until, .. } if now >= until => self.start(lane, address),
-                Lane::Loading { since, .. } if now.duration_since(since) > load_timeout => {
-                    self.abandon(lane, format!("not loaded after {load_timeout:?}"));
-                }
-                Lane::Ready { .. } => {
-                    let since = self.shared.berths[lane].busy_since();
-                    if since.is_some_and(|since| now.saturating_duration_since(since) > hang) {
-                        self.abandon(lane, format!("no answer for {hang:?}"));
-                    }
-                }
-                _ => {}
+        for lane in self.lanes.due(now) {
+            self.start(lane, address);
+        }
+        for lane in self.lanes.overdue(now) {
+            let limit = self.blueprint.spec.load_timeout_ms;
+            self.abandon(lane, format!("not loaded after {limit} ms"));
+        }
+        for lane in self.lanes.working() {
+            let Some(busy) = self.shared.berths[lane].busy() else { continue };
+            let limit = self.shared.hang_after(busy.size);
+            if now.saturating_duration_since(busy.since) > limit {
+                self.abandon(lane, format!("no answer for {limit:?}"));
             }
         }
         metrics::queue_depth(&self.shared.name, self.shared.mailbox.len());
     }
 
-    fn is_current(&self, lane: usize, epoch: u64) -> bool {
-        match self.lanes.get(lane) {
-            Some(Lane::Loading { epoch: current, .. } | Lane::Ready { epoch: current }) => {
-                *current == epoch
-            }
-            _ => false,
-        }
-    }
-
-    fn state(&self) -> StageState {
-        let any = |test: fn(&Lane) -> bool| self.lanes.iter().any(test);
-        if any(|lane| matches!(lane, Lane::Ready { .. })) {
-            return StageState::Ready;
-        }
-        // An attempt during the cool-off does not make a stage that is down look alive.
-        let was_down = self.board.state(self.shared.index) == StageState::Down;
-        if was_down || self.lanes.iter().all(|l| matches!(l, Lane::Resting { down: true, .. })) {
-            return StageState::Down;
-        }
-        let loaded_before = self.shared.berths.iter().any(|berth| berth.progress() > 0)
-            || any(|lane| matches!(lane, Lane::Resting { .. }));
-        if loaded_before { StageState::Restarting } else { StageState::Loading }
-    }
-
     /// Tells the board and the metrics.
     fn publish(&self) {
-        let state = self.state();
-        let ready = self.lanes.iter().filter(|l| matches!(l, Lane::Ready { .. })).count();
+        let (state, ready) = (self.lanes.state(), self.lanes.working().len());
+        let spares = self.lanes.spares();
         let epoch = self.shared.epochs.load(Ordering::Acquire);
         self.board.update(self.shared.index, |status| {
             if status.state != state {
@@ -272,9 +287,19 @@ impl Stage {
                 status.since = clock::now();
             }
             status.instances_ready = ready;
+            status.spares_ready = spares;
             status.epoch = epoch;
         });
         metrics::stage_state(&self.shared.name, ready, epoch);
+    }
+}
+
+/// What an instance was doing that had these jobs.
+fn during<T>(jobs: &[T], retry: bool) -> During {
+    match (jobs.is_empty(), retry) {
+        (true, _) => During::Load,
+        (false, true) => During::Retry,
+        (false, false) => During::Work,
     }
 }
 
@@ -282,7 +307,7 @@ impl Actor for Stage {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        metrics::batch_limit(&self.shared.name, self.shared.limit.load(Ordering::Acquire));
+        metrics::batch_limit(&self.shared.name, self.shared.limit());
         self.round(&ctx.address());
         ctx.run_interval(ROUND, |stage, ctx| stage.round(&ctx.address()));
     }
@@ -308,7 +333,7 @@ pub(crate) struct FromInstance {
 
 enum What {
     Ready { load_time: Duration },
-    Fell { cause: Cause, detail: String },
+    Fell(Fall),
 }
 
 impl Handler<FromInstance> for Stage {
@@ -318,17 +343,17 @@ impl Handler<FromInstance> for Stage {
         let begun = clock::now();
         let waiting = self.waiting.fetch_sub(1, Ordering::AcqRel) - 1;
         let FromInstance { lane, epoch, what } = message;
-        if self.is_current(lane, epoch) {
-            match what {
-                What::Ready { load_time } => {
-                    self.lanes[lane] = Lane::Ready { epoch };
-                    let index = self.shared.index;
-                    self.board.update(index, |status| status.load_time = Some(load_time));
-                    tracing::info!(stage = %self.shared.name, lane, ?load_time, "ready");
-                    self.publish();
-                }
-                What::Fell { cause, detail } => self.fall(lane, cause, detail),
+        match what {
+            What::Ready { load_time } => self.loaded(lane, epoch, load_time),
+            What::Fell(fall) if self.lanes.is_current(lane, epoch) => {
+                let during = match (fall.cause, fall.retry) {
+                    (Cause::Load | Cause::Actor, _) => During::Load,
+                    (_, true) => During::Retry,
+                    (_, false) => During::Work,
+                };
+                self.fall(lane, during, fall);
             }
+            What::Fell(_) => {}
         }
         let took = clock::now().saturating_duration_since(begun);
         metrics::actor_event(&self.shared.name, took, waiting);
@@ -346,6 +371,9 @@ impl Handler<Stop> for Stage {
     fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
         let queued: Vec<_> = self.shared.mailbox.close().into_iter().map(|e| e.job).collect();
         let stage = self.shared.index;
+        for berth in &self.shared.berths {
+            berth.dismiss();
+        }
         self.supervisor.report(Report::Returned { stage, jobs: ids(&queued) });
         self.board.update(stage, |status| status.state = StageState::Stopped);
         ctx.stop();
@@ -379,10 +407,18 @@ impl Listener for StageListener {
     }
 
     fn failed(&self, cause: Cause, jobs: Vec<JobId>) {
-        self.supervisor.report(Report::Failed { stage: self.index, cause, jobs });
+        if !jobs.is_empty() {
+            self.supervisor.report(Report::Failed { stage: self.index, cause, jobs });
+        }
     }
 
-    fn fell(&self, cause: Cause, detail: String) {
-        self.tell(What::Fell { cause, detail });
+    fn returned(&self, jobs: Vec<JobId>) {
+        if !jobs.is_empty() {
+            self.supervisor.report(Report::Returned { stage: self.index, jobs });
+        }
+    }
+
+    fn fell(&self, fall: Fall) {
+        self.tell(What::Fell(fall));
     }
 }

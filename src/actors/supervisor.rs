@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
-use super::board::{Board, StageState};
-use super::instance::{StageShared, ids};
+use super::board::Board;
+use super::instance::ids;
 use super::job::{Job, JobId};
 use super::router::{Effect, Event, Router};
-use super::stage::{Blueprint, Stage, StageTuning, Stop};
-use crate::cascade::{Exhausted, RoutingPolicy, StageIndex, StageView};
+use super::shared::StageShared;
+use super::stage::{Blueprint, HangLimit, Stage, StageTuning, Stop};
+use crate::cascade::{Exhausted, InputKind, RoutingPolicy, StageIndex, StageView};
 use crate::clock;
 use crate::metrics;
 use crate::prediction::{Cause, Prediction, Rejection};
@@ -105,6 +106,7 @@ pub(crate) struct Supervisor {
     jobs: HashMap<JobId, Arc<Job>>,
     stages: Vec<Subordinate>,
     board: Arc<Board>,
+    hang_limit: HangLimit,
     waiting: Arc<AtomicUsize>,
     ending: bool,
 }
@@ -122,6 +124,7 @@ impl Supervisor {
         router: Router,
         stages: Vec<Subordinate>,
         board: Arc<Board>,
+        hang_limit: HangLimit,
         arbiter: &ArbiterHandle,
     ) -> SupervisorPort {
         let waiting = Arc::new(AtomicUsize::new(0));
@@ -131,6 +134,7 @@ impl Supervisor {
             jobs: HashMap::new(),
             stages,
             board,
+            hang_limit,
             waiting,
             ending: false,
         });
@@ -140,7 +144,8 @@ impl Supervisor {
     fn start_stage(&mut self, index: StageIndex, port: SupervisorPort) {
         let Some(stage) = self.stages.get_mut(index) else { return };
         let (blueprint, shared) = (stage.blueprint.clone(), stage.shared.clone());
-        let actor = Stage::new(blueprint, shared, self.board.clone(), port);
+        let actor =
+            Stage::new(blueprint, shared, self.board.clone(), port, self.hang_limit.clone());
         stage.address = Some(actor.start());
     }
 
@@ -150,15 +155,14 @@ impl Supervisor {
 
     /// How each stage is at this moment.
     fn views(&self) -> Vec<StageView> {
-        let (statuses, now) = (self.board.stages(), clock::now());
-        let view = |(stage, status): (&Subordinate, &super::board::StageStatus)| {
-            let mut predicted = stage.shared.predicted(status.instances_ready, now);
-            if status.state != StageState::Ready {
-                predicted += status.load_time.unwrap_or_default();
-            }
-            StageView { available: status.state.takes_jobs(), predicted }
+        let now = clock::now();
+        let view = |(index, stage): (usize, &Subordinate)| {
+            let (ready, loading) = self.board.readiness(index);
+            let ahead = stage.shared.mailbox.len();
+            let predicted = stage.shared.predicted(ahead, ready, now) + loading;
+            StageView { available: self.board.state(index).takes_jobs(), predicted }
         };
-        self.stages.iter().zip(&statuses).map(view).collect()
+        self.stages.iter().enumerate().map(view).collect()
     }
 
     /// Feeds the router and carries out what it says.
@@ -172,7 +176,7 @@ impl Supervisor {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Lend { job, stage, alone, from, best } => {
+            Effect::Lend { job, stage, passage, from, best } => {
                 let Some(lent) = self.jobs.get(&job) else { return };
                 if let Some(best) = best {
                     lent.slot.improve(best);
@@ -181,7 +185,7 @@ impl Supervisor {
                     metrics::escalation(&self.stages[from].shared.name);
                 }
                 let shared = &self.stages[stage].shared;
-                if shared.mailbox.push(lent.clone(), alone, clock::now()).is_err() {
+                if shared.mailbox.push(lent.clone(), passage, clock::now()).is_err() {
                     // The gate admits no more jobs than a mailbox holds.
                     let detail = format!("the mailbox of {} overflowed", shared.name);
                     let rejection = Rejection::Internal(detail);
@@ -201,7 +205,7 @@ impl Supervisor {
         }
     }
 
-    /// Forgets jobs whose deadline struck or whose caller left.
+    /// Forgets jobs whose deadline struck or whose caller left, and tells the door where jobs go first.
     fn sweep(&mut self) {
         let closed: Vec<_> =
             self.jobs.values().filter(|j| j.slot.is_closed()).map(|j| j.id).collect();
@@ -209,6 +213,8 @@ impl Supervisor {
             self.jobs.remove(&job);
             self.on(Event::Closed { job });
         }
+        let entry = self.router.entry(InputKind::Image, &self.views(), clock::now());
+        self.board.set_entry(entry);
     }
 
     fn stage_died(&mut self, index: StageIndex, port: SupervisorPort) {
@@ -218,8 +224,9 @@ impl Supervisor {
         let queued: Vec<_> = shared.mailbox.drain().into_iter().map(|e| e.job).collect();
         let mut jobs = Vec::new();
         for berth in &shared.berths {
-            let epoch = shared.epochs.fetch_add(1, Ordering::AcqRel) + 1;
-            jobs.extend(berth.assign(epoch).into_iter().flat_map(|aboard| aboard.jobs));
+            let (running, waiting) =
+                berth.assign(shared.next_epoch()).map(|aboard| aboard.split()).unwrap_or_default();
+            jobs.extend(running.into_iter().chain(waiting));
         }
         shared.mailbox.wake_all();
         self.start_stage(index, port);

@@ -30,6 +30,9 @@ impl Serve {
             Exit::Internal => {
                 tell("the supervisor died: start roadcrew again, and report the log above")
             }
+            Exit::TryAgain => tell(
+                "start roadcrew again: a device is gone, or too many threads hang; the log says which",
+            ),
             _ => {}
         }
         Ok(exit)

@@ -5,6 +5,7 @@ use actix_web::{HttpResponse, web};
 
 use super::predict::State;
 use super::wire::{Health, Index, Link, Readiness, StagesReply};
+use crate::actors::board::Doom;
 use crate::clock;
 
 /// Whether the process is alive.
@@ -13,15 +14,20 @@ use crate::clock;
     path = "/healthz",
     tag = "operations",
     responses(
-        (status = 200, description = "The supervisor is alive.", body = Health),
-        (status = 503, description = "It is not: start the process again.", body = Health),
+        (status = 200, description = "It is.", body = Health),
+        (status = 503, description = "Something is wrong that only a new process mends: the server \
+            ends by itself, once what is in flight is answered.", body = Health),
     )
 )]
 pub(crate) async fn healthz(state: web::Data<State>) -> HttpResponse {
-    if state.engine.board().is_alive() {
-        HttpResponse::Ok().json(Health { status: "ok" })
-    } else {
-        HttpResponse::ServiceUnavailable().json(Health { status: "supervisor_died" })
+    let board = state.engine.board();
+    let ill = match board.get_doom() {
+        _ if !board.is_alive() => Some("supervisor_died"),
+        doom => doom.map(Doom::as_str),
+    };
+    match ill {
+        None => HttpResponse::Ok().json(Health { status: "ok" }),
+        Some(status) => HttpResponse::ServiceUnavailable().json(Health { status }),
     }
 }
 

@@ -107,14 +107,15 @@ async fn answer(
     state: &State,
     exchange: &Exchange,
 ) -> Result<Verdict, Failure> {
-    let admission = state.engine.admit()?;
     let head = Wishes::of(request)?;
-    let kind = Kind::of(request.headers())?;
     let arrived = exchange.arrived();
     let deadline = head.deadline(arrived, &state.spec);
+    let admission = state.engine.admit(deadline, head.priority.unwrap_or_default())?;
+    let kind = Kind::of(request.headers())?;
     let body = receive(request, payload, state, arrived, deadline).await?;
     exchange.note(|said| said.bytes = body.bytes.len());
-    let (input, said, _held) = decode(kind, body, state, deadline).await?;
+    let still = || state.engine.check(deadline, head.priority.unwrap_or_default());
+    let (input, said, _held) = decode((kind, body), state, deadline, still).await?;
     let wishes = head.or(said);
     let priority = wishes.priority.unwrap_or_default();
     let deadline = wishes.deadline(arrived, &state.spec);
@@ -151,15 +152,15 @@ async fn receive(
 /// gives them back only once the work is really over. The pixels count towards the budget too, from
 /// before they are allocated until the answer: a small file may hold a large picture.
 async fn decode(
-    kind: Kind,
-    body: Body,
+    (kind, body): (Kind, Body),
     state: &State,
     deadline: Instant,
+    still_welcome: impl Fn() -> Result<(), Rejection>,
 ) -> Result<(Input, Wishes, Held), Failure> {
     let work = async {
         let closed = |_| Failure::Internal("the decoders are closed".into());
         let permit = state.decoders.clone().acquire_owned().await.map_err(closed)?;
-        state.engine.check_gate()?;
+        still_welcome()?;
         let limits = state.limits;
         let decoding = web::block(move || {
             let Body { bytes, held } = body;

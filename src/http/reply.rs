@@ -94,9 +94,9 @@ impl Failure {
     /// When to come back, for failures that pass.
     fn retry_after_s(&self) -> Option<u64> {
         match self {
-            Self::Rejected(Rejection::Overloaded { retry_after }) => {
-                Some(retry_after.as_secs_f64().ceil().max(1.0) as u64)
-            }
+            Self::Rejected(
+                Rejection::Overloaded { retry_after } | Rejection::TooLate { retry_after, .. },
+            ) => Some(retry_after.as_secs_f64().ceil().max(1.0) as u64),
             Self::Rejected(Rejection::Unavailable { .. } | Rejection::Draining) => Some(RETRY_S),
             Self::BudgetSpent => Some(1),
             _ => None,
@@ -130,6 +130,11 @@ fn rejection_row(rejection: &Rejection) -> (StatusCode, &'static str, &'static s
             S::TOO_MANY_REQUESTS,
             "overloaded",
             "send less at once, or raise `engine.max_in_flight`",
+        ),
+        Rejection::TooLate { .. } => (
+            S::TOO_MANY_REQUESTS,
+            "too_late",
+            "try again later, or allow more time with `deadline_ms`",
         ),
         Rejection::Deadline => {
             (S::GATEWAY_TIMEOUT, "deadline", "allow more time with `deadline_ms`")

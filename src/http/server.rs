@@ -58,6 +58,9 @@ pub enum Ended {
     Forced,
     /// The engine's supervisor died; the process must end with 70.
     SupervisorDied,
+    /// Nothing but a new process helps, though this one is not at fault: the device is gone, or too
+    /// many threads have hung; the process must end with 75.
+    MustRestart,
 }
 
 /// Asks a server to end, as the signals SIGTERM and SIGINT do.
@@ -176,28 +179,37 @@ impl Bound {
     pub async fn run(self) -> anyhow::Result<Ended> {
         let Self { mut server, engine, shutdown, drain, .. } = self;
         let _signals = Signals::listen(shutdown.clone())?;
-        let asked = beside(&mut server, until_over(&engine, &shutdown)).await?;
+        let over = beside(&mut server, until_over(&engine, &shutdown)).await?;
         let (begun, second) = (clock::now(), pin!(shutdown.requested(2)));
-        tracing::info!(in_flight = engine.in_flight(), asked, "draining");
+        tracing::info!(in_flight = engine.in_flight(), ?over, "draining");
         let finish = beside(&mut server, finish(&engine, drain));
         match select(pin!(finish), second).await {
             Either::Left((finished, _)) => finished?,
-            Either::Right(_) => return Ok(end(asked, false)),
+            Either::Right(_) => return Ok(end(over, false)),
         }
         let stopped = close(server, begun + drain);
         let all_sent = match select(pin!(stopped), pin!(shutdown.requested(2))).await {
             Either::Left((stopped, _)) => stopped?,
             Either::Right(_) => false,
         };
-        Ok(end(asked, all_sent))
+        Ok(end(over, all_sent))
     }
 }
 
-fn end(asked: bool, finished: bool) -> Ended {
-    match (asked, finished) {
-        (false, _) => Ended::SupervisorDied,
-        (true, true) => Ended::Drained,
-        (true, false) => Ended::Forced,
+/// Why a server ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    Asked,
+    SupervisorDied,
+    Doomed,
+}
+
+fn end(over: Over, finished: bool) -> Ended {
+    match (over, finished) {
+        (Over::SupervisorDied, _) => Ended::SupervisorDied,
+        (Over::Doomed, _) => Ended::MustRestart,
+        (Over::Asked, true) => Ended::Drained,
+        (Over::Asked, false) => Ended::Forced,
     }
 }
 
@@ -212,14 +224,23 @@ async fn beside<T>(server: &mut Server, work: impl Future<Output = T>) -> anyhow
     }
 }
 
-/// True once somebody asked for the end, false once the supervisor is dead.
-async fn until_over(engine: &Engine, shutdown: &Shutdown) -> bool {
-    let dead = async {
-        while engine.board().is_alive() {
+/// Waits until somebody asks for the end, or the engine cannot go on.
+async fn until_over(engine: &Engine, shutdown: &Shutdown) -> Over {
+    let ill = async {
+        loop {
+            if !engine.board().is_alive() {
+                return Over::SupervisorDied;
+            }
+            if engine.board().get_doom().is_some() {
+                return Over::Doomed;
+            }
             tokio::time::sleep(PULSE).await;
         }
     };
-    matches!(select(pin!(shutdown.requested(1)), pin!(dead)).await, Either::Left(_))
+    match select(pin!(shutdown.requested(1)), pin!(ill)).await {
+        Either::Left(_) => Over::Asked,
+        Either::Right((over, _)) => over,
+    }
 }
 
 /// Waits for the answers of what is in flight; rejects what is left when time is up.

@@ -165,7 +165,8 @@ pub(crate) struct PredictForm {
 /// Whether the process is alive.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Health {
-    /// `ok`, or `supervisor_died`: then the process must be started again.
+    /// `ok`, or why the process must be started again: `supervisor_died`, `too_many_hung` or
+    /// `device_lost`.
     pub(crate) status: &'static str,
 }
 
@@ -218,7 +219,9 @@ pub(crate) struct StageDetail {
     epoch: u64,
     /// Restarts so far.
     restarts: u64,
-    /// Threads that hung and were left behind.
+    /// Further instances that are loaded and stand by.
+    spares_ready: usize,
+    /// Threads that hung and were left behind so far.
     abandoned: usize,
     /// How long the last successful load took, in milliseconds; null before the first.
     #[schema(required = true)]
@@ -292,6 +295,7 @@ impl StagesReply {
             backend: stage.backend.clone(),
             epoch: stage.epoch,
             restarts: stage.restarts,
+            spares_ready: stage.spares_ready,
             abandoned: stage.abandoned,
             load_ms: stage.load_time.map(millis),
         };

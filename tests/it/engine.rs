@@ -46,7 +46,11 @@ fn start(stages: Vec<StagePlan>) -> Engine {
     let rules = stages.iter().map(|stage| stage.rule.clone()).collect();
     let policy = policy("cascade", rules, Exhausted::Last).unwrap();
     let routing = Routing { policy, exhausted: Exhausted::Last };
-    Engine::start(&EngineSpec { max_in_flight: 64, max_lends: 3, threads: 0 }, routing, stages)
+    Engine::start(
+        &EngineSpec { max_in_flight: 64, max_lends: 3, max_hung: 8, threads: 0 },
+        routing,
+        stages,
+    )
 }
 
 /// An image of one brightness; the same level gives the same digest.
@@ -211,9 +215,9 @@ async fn draining_finishes_what_is_in_flight_and_refuses_the_rest() {
 #[actix::test]
 async fn a_drain_waits_for_whom_it_has_admitted() {
     let engine = start(vec![plan("a", "answer = 0.9", spec())]);
-    let admission = engine.admit().unwrap();
+    let admission = engine.admit(clock::now() + LONG, Priority::Normal).unwrap();
     assert!(!engine.drain(Duration::from_millis(50)).await, "somebody is still reading");
-    assert!(engine.admit().is_err(), "nobody else comes in");
+    assert!(engine.admit(clock::now() + LONG, Priority::Normal).is_err(), "nobody else comes in");
     let ticket = engine.submit_admitted(request(&grey(1), LONG), &admission).unwrap();
     drop(admission);
     assert!(ticket.wait().await.is_ok());

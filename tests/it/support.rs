@@ -50,7 +50,7 @@ impl Setup {
             deadline_margin_ms: 0,
             drain_s: 50,
         };
-        let engine = EngineSpec { max_in_flight: 1_000, max_lends: 3, threads: 1 };
+        let engine = EngineSpec { max_in_flight: 1_000, max_lends: 3, max_hung: 8, threads: 1 };
         Self { http, engine, limits: Limits::default(), stages, policy: None }
     }
 

@@ -81,6 +81,8 @@ impl Checks<'_> {
         self.need(fits, &Key::from(["engine", "max_in_flight"]), "must be 1 to 1000000");
         let fits = (1..=10).contains(&engine.max_lends);
         self.need(fits, &Key::from(["engine", "max_lends"]), "must be 1 to 10");
+        let fits = (1..=1000).contains(&engine.max_hung);
+        self.need(fits, &Key::from(["engine", "max_hung"]), "must be 1 to 1000");
         let fits = engine.threads <= 1024;
         self.need(fits, &Key::from(["engine", "threads"]), "must be at most 1024");
     }
@@ -92,6 +94,7 @@ impl Checks<'_> {
             (at.child("batching"), at.child("restart"), at.child("when"));
         let at_least_one = "must be at least 1";
         self.need((1..=64).contains(&spec.instances), &at.child("instances"), "must be 1 to 64");
+        self.need(spec.spares <= 8, &at.child("spares"), "must be at most 8");
         self.need(spec.hang_ms >= 1, &at.child("hang_ms"), at_least_one);
         self.need(spec.load_timeout_ms >= 1, &at.child("load_timeout_ms"), at_least_one);
         let fits = (1..=1024).contains(&spec.batching.max_batch);

@@ -1,0 +1,147 @@
+//! What a stage's instances, its actor, the supervisor and the door share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::berth::Berth;
+use super::job::Job;
+use super::latency::LatencyTable;
+use super::mailbox::Mailbox;
+use crate::clock;
+use crate::metrics;
+use crate::prediction::StageName;
+
+/// An idle stage that has computed nothing for so long is asked as if it cost nothing: what was
+/// learned may be out of date, and a stage that is never asked never learns better.
+const STALE: Duration = Duration::from_secs(5);
+
+/// A batch that takes so many times what such a batch is known to take at most has hung, ...
+const HANG_FACTOR: u32 = 20;
+
+/// ... but not before this: a busy machine may keep a thread waiting.
+const HANG_LEAST: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub(crate) struct StageShared {
+    pub(crate) index: usize,
+    pub(crate) name: StageName,
+    pub(crate) mailbox: Mailbox<Arc<Job>>,
+    pub(crate) latency: Mutex<LatencyTable>,
+    pub(crate) epochs: AtomicU64,
+    pub(crate) berths: Vec<Berth>,
+    /// When the latency table last learned something.
+    learned: Mutex<Option<Instant>>,
+    /// Largest batch that the settings allow.
+    max_batch: AtomicUsize,
+    /// Largest batch at present.
+    limit: AtomicUsize,
+    hang_ms: AtomicU64,
+}
+
+impl StageShared {
+    pub(crate) fn new(
+        (index, name): (usize, &str),
+        mailbox: Mailbox<Arc<Job>>,
+        lanes: usize,
+        (max_batch, hang_ms): (usize, u64),
+    ) -> Self {
+        Self {
+            index,
+            name: name.into(),
+            mailbox,
+            latency: Mutex::new(LatencyTable::new(max_batch)),
+            epochs: AtomicU64::new(0),
+            berths: (0..lanes).map(|_| Berth::default()).collect(),
+            learned: Mutex::new(None),
+            max_batch: AtomicUsize::new(max_batch),
+            limit: AtomicUsize::new(max_batch),
+            hang_ms: AtomicU64::new(hang_ms),
+        }
+    }
+
+    /// A number that no incarnation has had.
+    pub(crate) fn next_epoch(&self) -> u64 {
+        self.epochs.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Largest batch at present.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit.load(Ordering::Acquire)
+    }
+
+    /// A batch of this size was too big.
+    pub(crate) fn shrink(&self, failed_size: usize) {
+        let limit = (failed_size / 2).max(1);
+        self.limit.fetch_min(limit, Ordering::AcqRel);
+        metrics::batch_limit(&self.name, self.limit());
+    }
+
+    /// Batches have been going well.
+    pub(crate) fn grow(&self) {
+        let most = self.max_batch.load(Ordering::Acquire);
+        let grown = |n: usize| (n < most).then_some(n + 1);
+        if let Ok(before) = self.limit.fetch_update(Ordering::AcqRel, Ordering::Acquire, grown) {
+            metrics::batch_limit(&self.name, before + 1);
+        }
+    }
+
+    /// Takes other limits from now on.
+    pub(crate) fn retune(&self, max_batch: usize, hang_ms: u64) {
+        let before = self.max_batch.swap(max_batch, Ordering::AcqRel);
+        // A limit that has shrunk recovers by itself.
+        let limit = |now: usize| Some(if now == before { max_batch } else { now.min(max_batch) });
+        let _always = self.limit.fetch_update(Ordering::AcqRel, Ordering::Acquire, limit);
+        self.hang_ms.store(hang_ms, Ordering::Release);
+        metrics::batch_limit(&self.name, self.limit());
+        self.mailbox.wake_all();
+    }
+
+    /// Learns what a batch took.
+    pub(crate) fn learn(&self, size: usize, took: Duration) {
+        self.latency.lock().observe(size, took);
+        *self.learned.lock() = Some(clock::now());
+    }
+
+    /// After how long a batch of this size counts as hung: what was learned, within the settings.
+    pub(crate) fn hang_after(&self, size: usize) -> Duration {
+        let most = Duration::from_millis(self.hang_ms.load(Ordering::Acquire));
+        match self.latency.lock().bound(size) {
+            Some(bound) if size > 0 => (bound * HANG_FACTOR).max(HANG_LEAST).min(most),
+            _ => most,
+        }
+    }
+
+    /// Waiting plus computing time that a job which enters at `now` behind `ahead` others will hardly
+    /// exceed. Zero if nothing is known.
+    pub(crate) fn predicted(&self, ahead: usize, ready: usize, now: Instant) -> Duration {
+        let Some(wait) = self.wait(ahead, ready, now) else { return Duration::ZERO };
+        wait + self.latency.lock().bound(1).unwrap_or_default()
+    }
+
+    /// How long a job that enters at `now` behind `ahead` others will wait and be computed, on
+    /// average. Zero if nothing is known.
+    pub(crate) fn expected(
+        &self,
+        ahead: usize,
+        ready: usize,
+        now: Instant,
+    ) -> (Duration, Duration) {
+        let Some(wait) = self.wait(ahead, ready, now) else { return Default::default() };
+        (wait, self.latency.lock().mean(1).unwrap_or_default())
+    }
+
+    fn wait(&self, ahead: usize, ready: usize, now: Instant) -> Option<Duration> {
+        let busy = self.berths.iter().filter(|berth| berth.busy().is_some()).count();
+        let fresh = |at: Instant| now.saturating_duration_since(at) < STALE;
+        if busy == 0 && ahead == 0 && !self.learned.lock().is_some_and(fresh) {
+            return None;
+        }
+        let limit = self.limit();
+        let full = self.latency.lock().mean(limit)?;
+        let turns = (ahead / limit.max(1) + busy) / ready.max(1);
+        Some(full * u32::try_from(turns).unwrap_or(u32::MAX))
+    }
+}
