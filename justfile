@@ -19,6 +19,14 @@ demo:
 bench:
     cargo bench
 
+# The real server under faults, departures and reloads; `-- --help` of the example says what is counted.
+chaos seed="1" seconds="20":
+    cargo run --release --example chaos -- --seed {{seed}} --seconds {{seconds}}
+
+# Ten minutes of the same; memory, threads and open files must be flat at the end.
+soak:
+    cargo run --release --example chaos -- --seed 1 --seconds 600 --flat
+
 # Accept changed snapshots after reading them (needs cargo-insta).
 review:
     cargo insta review

@@ -26,12 +26,13 @@ pub const KEYS: &[&str] = &[
     "batch",
     "image",
     "too_big_above",
+    "hang_ms",
     "answer",
     "answers",
 ];
 
 /// The keys of a script.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Script {
     /// Milliseconds that every batch takes.
@@ -49,10 +50,29 @@ pub struct Script {
     pub image: ImageFaults,
     /// Batches larger than this fail with "too big"; 0 means that none is.
     pub too_big_above: usize,
+    /// Milliseconds that a hang lasts; afterwards the batch goes on.
+    pub hang_ms: u64,
     /// The answer for images without one of their own.
     pub answer: Answer,
     /// Answers by image hash.
     pub answers: BTreeMap<String, Answer>,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            base_ms: 0.0,
+            per_image_ms: 0.0,
+            slow_load_ms: 0,
+            fail_loads: 0,
+            batch: BatchFaults::default(),
+            image: ImageFaults::default(),
+            too_big_above: 0,
+            hang_ms: 3_600_000,
+            answer: Answer::default(),
+            answers: BTreeMap::new(),
+        }
+    }
 }
 
 /// Misbehaviour by the number of the batch, counted from 1 over the life of the stage, restarts
@@ -155,7 +175,7 @@ impl Scripted {
         let nth = |every: u64| every > 0 && batch.is_multiple_of(every);
         let has = |list: &[String]| digests.iter().any(|d| list.iter().any(|p| matches(d, p)));
         if nth(by_batch.hang_every) || has(&by_image.hang) {
-            std::thread::sleep(Duration::from_secs(3600));
+            std::thread::sleep(Duration::from_millis(self.script.hang_ms));
         }
         if nth(by_batch.panic_every) || has(&by_image.panic) {
             std::panic::panic_any(format!("scripted panic on batch {batch}"));
@@ -278,6 +298,15 @@ mod tests {
         assert_eq!(fault, Some(Fault::TooBig));
         let mut backend = Scripted::new(&context("batch.wrong_count_every = 1")).unwrap();
         assert_eq!(backend.infer(&[grey(0), grey(1)]).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_hang_ends_and_its_batch_goes_on() {
+        let script = "hang_ms = 30\nbatch.hang_every = 1";
+        let mut backend = Scripted::new(&context(script)).unwrap();
+        let begun = crate::clock::now();
+        assert_eq!(backend.infer(&[grey(0)]).unwrap().len(), 1);
+        assert!(begun.elapsed() >= Duration::from_millis(30));
     }
 
     #[test]
