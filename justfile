@@ -31,6 +31,10 @@ soak:
 review:
     cargo insta review
 
+# Days of traffic in the engine's pure parts; as many as you have time for.
+simulate days="20000":
+    ROADCREW_SEEDS={{days}} cargo test --lib every_promise_holds
+
 # Licences, advisories, bans (needs cargo-deny).
 deny:
     cargo deny check

@@ -87,7 +87,7 @@ type Started = (SocketAddr, Engine, Shutdown);
 fn serve(plans: Vec<StagePlan>, started: &mpsc::SyncSender<Started>) -> Ended {
     actix::System::new().block_on(async {
         let rules = plans.iter().map(|plan| plan.rule.clone()).collect();
-        let spec = EngineSpec { max_in_flight: 1_000, max_lends: 3, max_hung: 64, threads: 1 };
+        let spec = EngineSpec { max_in_flight: 1_000, max_lends: 3, max_hung: 16, threads: 1 };
         let engine = Engine::start(&spec, routing(rules), plans);
         assert!(engine.settled(PATIENCE).await, "the stages settle");
         let bound = http::bind(&port(), engine.clone(), Limits::default()).unwrap();

@@ -142,6 +142,18 @@ async fn what_cannot_be_answered_in_time_is_refused_at_the_door() {
 }
 
 #[actix::test]
+async fn a_lost_device_asks_for_a_new_process_and_its_job_is_answered() {
+    let engine = engine("device", "answer = 0.9\nbatch.device_lost_every = 2", |_| {});
+    assert!(engine.settled(LONG).await);
+    assert!(engine.submit(request(LONG)).unwrap().wait().await.is_ok());
+    let outcome = engine.submit(request(LONG)).unwrap().wait().await;
+    assert!(matches!(outcome, Err(Rejection::Unavailable { .. })), "{outcome:?}");
+    assert_eq!(engine.board().get_doom(), Some(Doom::DeviceLost));
+    assert_eq!(engine.submit(request(LONG)).err(), Some(Rejection::Draining));
+    engine.stop().await;
+}
+
+#[actix::test]
 async fn too_many_hung_threads_ask_for_a_new_process() {
     let engine = engine("hung", "answer = 0.9\nbatch.hang_every = 1", |spec| {
         spec.hang_ms = 20;

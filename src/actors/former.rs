@@ -111,9 +111,11 @@ impl<J: Queued> Former<J> {
         self.len() == 0
     }
 
-    /// Jobs that would be served before a job of this priority that came now.
+    /// Jobs that would be served before a job of this priority that came now. Where urgent jobs queue
+    /// up, more of them will come, and bulk lives on its share.
     pub fn ahead_of(&self, priority: Priority) -> usize {
         match priority {
+            Priority::Bulk if self.urgent.len() >= BULK_EVERY => (self.bulk.len() + 1) * BULK_EVERY,
             Priority::Bulk => self.len(),
             Priority::Normal => self.urgent.len(),
             Priority::Validator => {
@@ -315,6 +317,7 @@ mod tests {
             let priority = if id < 100 { Priority::Validator } else { Priority::Bulk };
             former.push(waiting(id, FAR, priority, now), Passage::Shared, now);
         }
+        assert_eq!(former.ahead_of(Priority::Bulk), 11 * 20, "and nothing beyond it");
         let first_sixty: Vec<_> = (0..6).flat_map(|_| form(&mut former, 10, now)).collect();
         let bulk = first_sixty.iter().filter(|id| **id >= 100).count();
         assert_eq!(bulk, 3, "one in twenty");

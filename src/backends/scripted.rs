@@ -90,6 +90,8 @@ pub struct BatchFaults {
     pub broken_every: u64,
     /// Return "retry" on every n-th batch.
     pub retry_every: u64,
+    /// Return "device lost" on every n-th batch.
+    pub device_lost_every: u64,
 }
 
 /// Misbehaviour by image: a batch that holds one of these fails as a whole.
@@ -185,6 +187,10 @@ impl Scripted {
         }
         if nth(by_batch.retry_every) {
             return Err(BackendError::new(Fault::Retry, anyhow::anyhow!("scripted: retry")));
+        }
+        if nth(by_batch.device_lost_every) {
+            let lost = anyhow::anyhow!("scripted: device lost");
+            return Err(BackendError::new(Fault::DeviceLost, lost));
         }
         Ok(nth(by_batch.wrong_count_every) || has(&by_image.wrong_count))
     }

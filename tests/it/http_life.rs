@@ -1,7 +1,8 @@
 //! The private port in bad times: clients that leave or dawdle, stages that crash, shutting down.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Shutdown as Half, TcpStream};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use roadcrew::actors::{Engine, Routing};
@@ -9,7 +10,7 @@ use roadcrew::cascade::{Exhausted, JobView, RoutingPolicy, StageView, Step, poli
 use roadcrew::clock;
 use roadcrew::http::{self, Ended, Limits};
 
-use super::support::{Server, Setup, form, grey_png, raw, rest, until};
+use super::support::{PATIENCE, Server, Setup, form, grey_png, raw, rest, until};
 
 /// A request for a verdict on a white image, as bytes on the wire.
 fn request(more: &str) -> Vec<u8> {
@@ -205,6 +206,43 @@ fn a_dead_supervisor_ends_the_server() {
     let reply = server.predict(&form_type, &clip);
     assert_eq!(reply.problem(), (500, "internal".into()));
     assert_eq!(server.ended(), Ended::SupervisorDied);
+}
+
+/// The program itself: what is in flight is answered, and the exit code asks for a restart.
+#[test]
+fn a_server_that_must_be_started_again_answers_first_and_exits_with_75() {
+    let set = [
+        "http.port=0",
+        "engine.max_hung=1",
+        "cascade.order=[\"only\"]",
+        "stages.only.backend=scripted",
+        "stages.only.hang_ms=200",
+        "stages.only.scripted.batch.hang_every=1",
+        "stages.only.batching.max_batch=1",
+    ];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_roadcrew"));
+    command.arg("serve").args(set.iter().flat_map(|pair| ["--set", pair]));
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let address = lines.find_map(|line| Some(line.split("http://").nth(1)?.trim().to_owned()));
+    let address = address.expect("the address is announced");
+    let drain = std::thread::Builder::new().name("stderr".into());
+    let rest_of_log = drain.spawn(move || lines.for_each(drop)).unwrap();
+    let wait = "Connection: close\r\nx-deadline-ms: 3000\r\n";
+    let clients: Vec<_> = (0..3)
+        .map(|_| {
+            let mut stream = TcpStream::connect(&address).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.write_all(&request(wait)).unwrap();
+            stream
+        })
+        .collect();
+    for client in clients {
+        let reply = rest(client);
+        assert!(reply.starts_with("HTTP/1.1 50"), "answered, though without a verdict: {reply:?}");
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(75));
+    rest_of_log.join().unwrap();
 }
 
 #[test]
