@@ -12,7 +12,11 @@
 
 mod body;
 mod budget;
+mod files;
 mod form;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod input;
 mod log;
 mod openapi;
@@ -42,7 +46,7 @@ pub struct HttpSpec {
     pub max_body_bytes: usize,
     /// Bytes of request bodies held at the same time, all requests together.
     pub body_budget_bytes: usize,
-    /// Most connections at the same time.
+    /// Most connections at the same time; fewer where the process may not open so many files.
     pub max_connections: usize,
     /// A client must have sent its whole request within this, in milliseconds.
     pub read_timeout_ms: u64,

@@ -23,7 +23,7 @@ use tokio::sync::{Semaphore, watch};
 use super::HttpSpec;
 use super::budget::Budget;
 use super::predict::State;
-use super::{log, routes};
+use super::{files, log, routes};
 use crate::actors::Engine;
 use crate::clock;
 use crate::image::ImageLimits;
@@ -93,7 +93,7 @@ pub struct Bound {
 }
 
 /// Takes the port. Must be called within an actix system; requests are answered once
-/// [`Bound::run`] is polled.
+/// [`Bound::run`] is polled. Lets the process open as many files as it may: every connection is one.
 ///
 /// # Errors
 /// If the address does not exist or is taken, with what to do about it.
@@ -112,10 +112,11 @@ pub fn bind(spec: &HttpSpec, engine: Engine, limits: Limits) -> anyhow::Result<B
         App::new().app_data(state.clone()).wrap(from_fn(log::observe)).configure(routes::configure)
     };
     let read_timeout = Duration::from_millis(spec.read_timeout_ms);
+    let connections = files::connections(spec.max_connections);
     let server = HttpServer::new(app)
         .workers(workers)
         // The limit is each worker's.
-        .max_connections((spec.max_connections / workers).max(1))
+        .max_connections((connections / workers).max(1))
         .worker_max_blocking_threads(cores)
         .keep_alive(Duration::from_secs(spec.keep_alive_s))
         .client_request_timeout(read_timeout)
