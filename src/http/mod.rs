@@ -48,7 +48,8 @@ pub struct HttpSpec {
     pub body_budget_bytes: usize,
     /// Most connections at the same time; fewer where the process may not open so many files.
     pub max_connections: usize,
-    /// A client must have sent its whole request within this, in milliseconds.
+    /// A client must have sent its whole request within this, and takes something of its reply, in
+    /// milliseconds.
     pub read_timeout_ms: u64,
     /// Idle connections are kept this long, in seconds.
     pub keep_alive_s: u64,

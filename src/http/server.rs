@@ -4,6 +4,7 @@
 //! those in flight are finished and health checks are still answered; on the second, the server
 //! stops where it stands.
 
+use std::any::Any;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -13,11 +14,13 @@ use std::time::{Duration, Instant};
 
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
+use actix_web::rt::net::TcpStream;
 use actix_web::rt::signal::unix::{SignalKind, signal};
 use actix_web::rt::task::JoinHandle;
 use actix_web::{App, HttpServer, web};
 use anyhow::{Context as _, anyhow};
 use futures_util::future::{Either, select};
+use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::sync::{Semaphore, watch};
 
 use super::HttpSpec;
@@ -121,6 +124,7 @@ pub fn bind(spec: &HttpSpec, engine: Engine, limits: Limits) -> anyhow::Result<B
         .keep_alive(Duration::from_secs(spec.keep_alive_s))
         .client_request_timeout(read_timeout)
         .client_disconnect_timeout(LINGER)
+        .on_connect(move |io, _| cut_off_the_deaf(io, read_timeout))
         // Or nobody would notice that a client has left, and its job would be computed.
         .h1_allow_half_closed(false)
         .shutdown_timeout(spec.drain_s.max(LAST_WORDS.as_secs()))
@@ -130,6 +134,16 @@ pub fn bind(spec: &HttpSpec, engine: Engine, limits: Limits) -> anyhow::Result<B
     let address = server.addrs().first().copied().unwrap_or(wanted);
     let drain = Duration::from_secs(spec.drain_s);
     Ok(Bound { server: server.run(), address, engine, shutdown: Shutdown::new(), drain })
+}
+
+/// Has the system close a connection whose client takes nothing of what it was sent for so long:
+/// such a client could keep its place for ever, since nothing else limits the writing of replies.
+fn cut_off_the_deaf(io: &dyn Any, patience: Duration) {
+    let Some(stream) = io.downcast_ref::<TcpStream>() else { return };
+    let millis = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
+    if let Err(error) = set_tcp_user_timeout(stream, millis) {
+        tracing::debug!(%error, "a client that does not read will not be noticed");
+    }
 }
 
 /// The one address to listen on: `localhost` names two, and two ports would be one too many.

@@ -108,6 +108,7 @@ fn who_sends_requests_and_never_reads_is_cut_off() {
         let begun = roadcrew::clock::now();
         // Once nothing more fits in between, the server must lose patience.
         while begun.elapsed() < PATIENCE {
+            // A write fails only once the system has given up on the connection.
             match (&stream).write_all(asks.as_bytes()) {
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
                 Err(_) => return,
