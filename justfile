@@ -19,6 +19,10 @@ demo:
 bench:
     cargo bench
 
+# Each fuzz target for five minutes, or as long as you say.
+fuzz seconds="300":
+    bash scripts/fuzz.sh {{seconds}}
+
 # Accept changed snapshots after reading them (needs cargo-insta).
 review:
     cargo insta review

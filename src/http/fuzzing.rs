@@ -62,10 +62,8 @@ fn read(query: &str, headers: &HeaderMap, body: &[u8]) -> Result<(Input, Wishes)
     let kind = Kind::of(headers)?;
     let left = Cell::new(ROOM);
     let room = |bytes| {
-        left.get().checked_sub(bytes).is_some_and(|rest| {
-            left.set(rest);
-            true
-        })
+        left.set(left.get().checked_sub(bytes).ok_or(Failure::BudgetSpent)?);
+        Ok(())
     };
     let (input, said) = kind.decode(body, Decoder { limits: &LIMITS, room: &room })?;
     Ok((input, head.or(said)))

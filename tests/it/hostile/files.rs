@@ -6,7 +6,7 @@ use rand::{RngCore as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::{beside_a_client, predict};
-use crate::support::{Setup, grey_png};
+use crate::support::{Setup, form, grey_png};
 
 pub(super) fn fixture(name: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/images");
@@ -151,4 +151,18 @@ fn garbage_is_answered_or_refused_and_never_our_fault() {
             assert!(fine, "round {round}: {} {}", reply.status, reply.text);
         }
     });
+}
+
+#[test]
+fn frames_that_together_never_fit_the_budget_are_refused_for_good() {
+    let mut setup = Setup::one("frames", "");
+    setup.http.body_budget_bytes = 4 << 20;
+    let server = setup.start();
+    // Three times 2.25 MB of pixels in a few hundred bytes.
+    let frame = grey_png(0, 1_000, 750);
+    let (form_type, body) = form(&[("frame", &frame), ("frame", &frame), ("frame", &frame)]);
+    let reply = server.predict(&form_type, &body);
+    assert_eq!(reply.problem(), (413, "too_large".into()), "{}", reply.text);
+    assert!(reply.text.contains("http.body_budget_bytes"), "{}", reply.text);
+    assert_eq!(server.predict("image/png", &frame).status, 200);
 }
