@@ -14,6 +14,9 @@ folder=${CARGO_TARGET_DIR:-$PWD/target}/fuzz
 RUSTC_WRAPPER=$PWD/scripts/fuzz-rustc.sh CARGO_INCREMENTAL=0 \
   cargo build --release --manifest-path fuzz/Cargo.toml --target-dir "$folder"
 
+# A backtrace for every error that is expected would take most of the time.
+export RUST_LIB_BACKTRACE=0
+
 status=0
 for target in "${targets[@]}"; do
   corpus=fuzz/corpus/$target found=fuzz/artifacts/$target

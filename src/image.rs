@@ -11,7 +11,9 @@
 //!
 //! Memory: whatever the bytes say, decoding holds at most about 12 bytes per pixel (the
 //! coefficients of a progressive four-channel JPEG, or a 16-bit RGBA PNG, plus the result), one
-//! copy of the file, and a few MiB of tables.
+//! copy of the file, and a few MiB of tables. The exception is lossless WebP: its decoder builds up to
+//! 65536 groups of tables, however small the picture, which a file of 4 MB can drive to 1.3 GB. So
+//! the large ones are decoded one at a time.
 //!
 //! Panics: none of our own. The decoders (`zune-jpeg`, `png`, `image-webp`) are fuzzed upstream,
 //! but `zune-jpeg` has had panics on hostile files, so a server decodes where a panic costs one
@@ -22,10 +24,12 @@
 mod header;
 
 use std::io::Cursor;
+use std::panic::resume_unwind;
 
 use image::codecs::{jpeg::JpegDecoder, png::PngDecoder, webp::WebPDecoder};
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, RgbImage};
+use parking_lot::Mutex;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
@@ -151,6 +155,15 @@ impl Image {
     /// Reads a JPEG, PNG or WebP file.
     pub fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<Self, ImageError> {
         let survey = survey(bytes, limits)?;
+        let decode = || Self::decode_surveyed(bytes, limits, survey);
+        if may_hold_many_tables(survey.format, bytes) { alone(decode) } else { decode() }
+    }
+
+    fn decode_surveyed(
+        bytes: &[u8],
+        limits: &ImageLimits,
+        survey: Survey,
+    ) -> Result<Self, ImageError> {
         let file = Cursor::new(bytes);
         let failed = |error| failure(survey.format, error);
         let allowed = decoder_limits(limits, survey.pixels, bytes.len());
@@ -233,6 +246,28 @@ fn survey(bytes: &[u8], limits: &ImageLimits) -> Result<Survey, ImageError> {
         limits.check_size(width, height)
     })?;
     Ok(Survey { format, pixels })
+}
+
+/// One at a time, whoever calls, and on a thread that ends with it: an allocator keeps what a thread
+/// has freed for that thread, and every thread that ever decodes would come to hold as much.
+fn alone<T: Send>(work: impl Fn() -> T + Sync) -> T {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock();
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("decode".into());
+        match thread.spawn_scoped(scope, &work) {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_) => work(),
+        }
+    })
+}
+
+/// True of a WebP that may hold a lossless stream, as a picture or as its alpha channel, and is large
+/// enough for it to matter: tables take up to 400 times the bytes that describe them.
+fn may_hold_many_tables(format: Format, bytes: &[u8]) -> bool {
+    const SMALL: usize = 64 << 10;
+    let is_lossless = |name: &[u8]| name == b"VP8L" || name == b"ALPH";
+    format == Format::WebP && bytes.len() > SMALL && bytes.windows(4).any(is_lossless)
 }
 
 /// What a decoder may allocate for a file of `length` bytes: a 16-bit RGBA picture of that size, the

@@ -68,6 +68,69 @@ pub(super) fn profile_png() -> Vec<u8> {
     [&head[..], &chunk(b"iCCP", &profile), rest].concat()
 }
 
+/// Numbers of a few bits each, the lowest first, as a lossless WebP has them.
+#[derive(Default)]
+struct Bits {
+    bytes: Vec<u8>,
+    used: usize,
+}
+
+impl Bits {
+    fn put(&mut self, value: u32, count: usize) {
+        for bit in 0..count {
+            if self.used.is_multiple_of(8) {
+                self.bytes.push(0);
+            }
+            *self.bytes.last_mut().unwrap() |= ((value >> bit & 1) as u8) << (self.used % 8);
+            self.used += 1;
+        }
+    }
+
+    /// A code of one symbol.
+    fn symbol(&mut self, symbol: u32) {
+        self.put(0b101, 3);
+        self.put(symbol, 8);
+    }
+
+    /// A code of eleven symbols, whose table has 1024 entries.
+    fn table(&mut self) {
+        // Lengths 1 to 10 are told by codes of 3 bits, the last four of them by codes of 4.
+        self.put(0, 1);
+        self.put(14 - 4, 4);
+        [0, 0, 0, 3, 3, 3, 3, 3, 0, 3, 4, 4, 4, 4].map(|length| self.put(length, 3));
+        // Eleven lengths follow.
+        self.put(1, 1);
+        self.put(1, 3);
+        self.put(11 - 2, 4);
+        for length in [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10_u32] {
+            let (code, bits) = if length < 7 { (length - 1, 3) } else { (length + 5, 4) };
+            // Codes begin with their highest bit.
+            (0..bits).rev().for_each(|bit| self.put(code >> bit, 1));
+        }
+    }
+}
+
+/// A lossless WebP of 64x64 with so many groups of tables, and no pixels.
+pub(super) fn tables_webp(groups: u32) -> Vec<u8> {
+    let mut bits = Bits::default();
+    bits.put(0x2F, 8);
+    bits.put(63, 14);
+    bits.put(63, 14);
+    // No alpha, version, no transform, no colour cache; groups chosen by tiles of four pixels.
+    bits.put(0, 1 + 3 + 1 + 1);
+    bits.put(1, 1);
+    bits.put(0, 3);
+    // Every tile chooses the last group: green and red are its number.
+    bits.put(0, 1);
+    let last = groups - 1;
+    [last & 0xFF, last >> 8, 0, 0, 0].map(|symbol| bits.symbol(symbol));
+    (0..groups * 5).for_each(|_| bits.table());
+    bits.bytes.resize(bits.bytes.len().next_multiple_of(2), 0);
+    let length = u32::try_from(bits.bytes.len()).unwrap();
+    let sizes = [(length + 12).to_le_bytes(), length.to_le_bytes()];
+    [b"RIFF", &sizes[0][..], b"WEBPVP8L", &sizes[1], &bits.bytes].concat()
+}
+
 #[test]
 fn a_header_that_declares_too_much_is_refused_with_the_key() {
     let server = Setup::one("declares", "").start();

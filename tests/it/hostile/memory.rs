@@ -9,7 +9,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::files::{overfull_png, profile_png};
+use super::files::{overfull_png, profile_png, tables_webp};
 use super::{beside_a_client, connect, predict, reset, status};
 use crate::support::{agent, grey_png, rest, until};
 
@@ -212,6 +212,25 @@ fn bombs_at_once_stay_within_what_a_picture_of_their_size_takes() {
     let grown = mib(program.memory("VmHWM") - before);
     println!("bombs: {grown} MiB");
     assert!(grown < 24, "{grown} MiB");
+}
+
+#[test]
+fn pictures_with_far_more_tables_than_pixels_are_decoded_one_at_a_time() {
+    let program = Program::start(&[]);
+    let bomb = tables_webp(8_000);
+    let before = program.memory("VmHWM");
+    assert_eq!(predict(program.address, &bomb).problem().0, 400);
+    let one = mib(program.memory("VmHWM") - before);
+    beside_a_client(program.address, || {
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| assert_eq!(predict(program.address, &bomb).problem().0, 400));
+            }
+        });
+    });
+    let grown = mib(program.memory("VmHWM") - before);
+    println!("tables from {} bytes: {one} MiB alone, {grown} MiB for 8", bomb.len());
+    assert!(grown < one + one / 2 + 16, "{one} MiB alone, {grown} MiB for 8");
 }
 
 #[test]
