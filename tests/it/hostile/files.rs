@@ -97,7 +97,9 @@ impl Bits {
         // Lengths 1 to 10 are told by codes of 3 bits, the last four of them by codes of 4.
         self.put(0, 1);
         self.put(14 - 4, 4);
-        [0, 0, 0, 3, 3, 3, 3, 3, 0, 3, 4, 4, 4, 4].map(|length| self.put(length, 3));
+        for length in [0, 0, 0, 3, 3, 3, 3, 3, 0, 3, 4, 4, 4, 4] {
+            self.put(length, 3);
+        }
         // Eleven lengths follow.
         self.put(1, 1);
         self.put(1, 3);
@@ -123,7 +125,9 @@ pub(super) fn tables_webp(groups: u32) -> Vec<u8> {
     // Every tile chooses the last group: green and red are its number.
     bits.put(0, 1);
     let last = groups - 1;
-    [last & 0xFF, last >> 8, 0, 0, 0].map(|symbol| bits.symbol(symbol));
+    for symbol in [last & 0xFF, last >> 8, 0, 0, 0] {
+        bits.symbol(symbol);
+    }
     (0..groups * 5).for_each(|_| bits.table());
     bits.bytes.resize(bits.bytes.len().next_multiple_of(2), 0);
     let length = u32::try_from(bits.bytes.len()).unwrap();

@@ -195,6 +195,30 @@ fn many_large_bodies_at_once_stay_within_the_budget() {
 }
 
 #[test]
+fn heads_without_end_are_not_kept() {
+    let program = Program::start(&[]);
+    let before = program.memory("VmHWM");
+    beside_a_client(program.address, || {
+        std::thread::scope(|scope| {
+            for _ in 0..100 {
+                scope.spawn(|| {
+                    let mut stream = connect(program.address);
+                    let line = [b'x'; 64 << 10];
+                    let _ = stream.write_all(b"GET / HTTP/1.1\r\nx-long: ");
+                    // 4 MiB, unless the server closes before.
+                    let _ = (0..64).try_for_each(|_| stream.write_all(&line));
+                    let refused = status(&rest(stream)).is_none_or(|s| (400..500).contains(&s));
+                    assert!(refused);
+                });
+            }
+        });
+    });
+    let grown = mib(program.memory("VmHWM") - before);
+    println!("100 heads without end: {grown} MiB");
+    assert!(grown < 60, "{grown} MiB");
+}
+
+#[test]
 fn bombs_at_once_stay_within_what_a_picture_of_their_size_takes() {
     let program = Program::start(&[]);
     let before = program.memory("VmHWM");
