@@ -60,9 +60,9 @@ pub(super) fn overfull_png() -> Vec<u8> {
     [png_head(2, 2), chunk(b"IDAT", &zeros(6_000)), end].concat()
 }
 
-/// A picture of 2x2 with a colour profile that inflates to 36 MB.
+/// A picture of 2x2 with a colour profile that inflates to 144 MB.
 pub(super) fn profile_png() -> Vec<u8> {
-    let profile = [b"p\0\0", &zeros(6_000)[..]].concat();
+    let profile = [b"p\0\0", &zeros(12_000)[..]].concat();
     let rest = &grey_png(9, 2, 2)[8 + 25..];
     let head = grey_png(9, 2, 2)[..8 + 25].to_vec();
     [&head[..], &chunk(b"iCCP", &profile), rest].concat()

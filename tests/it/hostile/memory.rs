@@ -235,7 +235,8 @@ fn bombs_at_once_stay_within_what_a_picture_of_their_size_takes() {
     });
     let grown = mib(program.memory("VmHWM") - before);
     println!("bombs: {grown} MiB");
-    assert!(grown < 24, "{grown} MiB");
+    // A profile may be 4 MiB, and there is one decoder for each core.
+    assert!(grown < 100, "{grown} MiB");
 }
 
 #[test]
