@@ -27,6 +27,10 @@ chaos seed="1" seconds="20":
 soak:
     cargo run --release --example chaos -- --seed 1 --seconds 600 --flat
 
+# Each fuzz target for five minutes, or as long as you say.
+fuzz seconds="300":
+    bash scripts/fuzz.sh {{seconds}}
+
 # Accept changed snapshots after reading them (needs cargo-insta).
 review:
     cargo insta review

@@ -10,8 +10,10 @@
 //! that nobody asked for.
 //!
 //! Memory: whatever the bytes say, decoding holds at most about 12 bytes per pixel (the
-//! coefficients of a progressive four-channel JPEG, or a 16-bit RGBA PNG, plus the result) and one
-//! copy of the file.
+//! coefficients of a progressive four-channel JPEG, or a 16-bit RGBA PNG, plus the result), one
+//! copy of the file, and a few MiB of tables. The exception is lossless WebP: its decoder builds up to
+//! 65536 groups of tables, however small the picture, which a file of 4 MB can drive to 1.3 GB. So
+//! the large ones are decoded one at a time.
 //!
 //! Panics: none of our own. The decoders (`zune-jpeg`, `png`, `image-webp`) are fuzzed upstream,
 //! but `zune-jpeg` has had panics on hostile files, so a server decodes where a panic costs one
@@ -22,10 +24,12 @@
 mod header;
 
 use std::io::Cursor;
+use std::panic::resume_unwind;
 
 use image::codecs::{jpeg::JpegDecoder, png::PngDecoder, webp::WebPDecoder};
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, RgbImage};
+use parking_lot::Mutex;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
@@ -43,6 +47,9 @@ pub struct Image {
     height: u32,
     file_digest: Option<[u8; 32]>,
 }
+
+/// A profile that is larger than any camera's or screen's is there to fill our memory.
+const PROFILE_MAX: u64 = 4 << 20;
 
 /// What we are willing to decode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -147,20 +154,26 @@ impl Image {
 
     /// Reads a JPEG, PNG or WebP file.
     pub fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<Self, ImageError> {
-        if bytes.is_empty() {
-            return Err(ImageError::Empty);
-        }
-        limits.check_bytes(bytes.len() as u64)?;
-        let format = header::scan(bytes, &mut |width, height| limits.check_size(width, height))?;
+        let survey = survey(bytes, limits)?;
+        let decode = || Self::decode_surveyed(bytes, limits, survey);
+        if may_hold_many_tables(survey.format, bytes) { alone(decode) } else { decode() }
+    }
+
+    fn decode_surveyed(
+        bytes: &[u8],
+        limits: &ImageLimits,
+        survey: Survey,
+    ) -> Result<Self, ImageError> {
         let file = Cursor::new(bytes);
-        let failed = |error| failure(format, error);
-        let decoded = match format {
-            Format::Jpeg => read(JpegDecoder::new(file).map_err(failed)?, format, limits),
+        let failed = |error| failure(survey.format, error);
+        let allowed = decoder_limits(limits, survey.pixels, bytes.len());
+        let decoded = match survey.format {
+            Format::Jpeg => read(JpegDecoder::new(file).map_err(failed)?, survey, allowed),
             Format::Png => {
-                let decoder = PngDecoder::with_limits(file, decoder_limits(limits));
-                read(decoder.map_err(failed)?, format, limits)
+                let decoder = PngDecoder::with_limits(file, allowed.clone());
+                read(decoder.map_err(failed)?, survey, allowed)
             }
-            Format::WebP => read(WebPDecoder::new(file).map_err(failed)?, format, limits),
+            Format::WebP => read(WebPDecoder::new(file).map_err(failed)?, survey, allowed),
         }?;
         Ok(Self { file_digest: Some(Sha256::digest(bytes).into()), ..decoded })
     }
@@ -168,16 +181,8 @@ impl Image {
     /// Bytes of pixels that [`decode`](Self::decode) would allocate for this file, read from its
     /// headers.
     pub fn decoded_bytes(bytes: &[u8], limits: &ImageLimits) -> Result<usize, ImageError> {
-        if bytes.is_empty() {
-            return Err(ImageError::Empty);
-        }
-        limits.check_bytes(bytes.len() as u64)?;
-        let mut pixels = 0;
-        header::scan(bytes, &mut |width, height| {
-            pixels = pixels.max(u64::from(width) * u64::from(height));
-            limits.check_size(width, height)
-        })?;
-        Ok(usize::try_from(pixels * 3).unwrap_or(usize::MAX))
+        let pixels = survey(bytes, limits)?.pixels;
+        Ok(usize::try_from(pixels.saturating_mul(3)).unwrap_or(usize::MAX))
     }
 
     /// Width in pixels, at least 1.
@@ -221,26 +226,73 @@ impl std::fmt::Debug for Image {
     }
 }
 
-/// What a decoder may allocate: a 16-bit RGBA picture of the largest allowed size, and the chunks
-/// of the file.
-fn decoder_limits(limits: &ImageLimits) -> image::Limits {
+/// What a file says of itself.
+#[derive(Clone, Copy)]
+struct Survey {
+    format: Format,
+    /// Of the largest picture in it.
+    pixels: u64,
+}
+
+/// Reads the headers, within the limits.
+fn survey(bytes: &[u8], limits: &ImageLimits) -> Result<Survey, ImageError> {
+    if bytes.is_empty() {
+        return Err(ImageError::Empty);
+    }
+    limits.check_bytes(bytes.len() as u64)?;
+    let mut pixels = 0;
+    let format = header::scan(bytes, &mut |width, height| {
+        pixels = pixels.max(u64::from(width) * u64::from(height));
+        limits.check_size(width, height)
+    })?;
+    Ok(Survey { format, pixels })
+}
+
+/// One at a time, whoever calls, and on a thread that ends with it: an allocator keeps what a thread
+/// has freed for that thread, and every thread that ever decodes would come to hold as much.
+fn alone<T: Send>(work: impl Fn() -> T + Sync) -> T {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock();
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("decode".into());
+        match thread.spawn_scoped(scope, &work) {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_) => work(),
+        }
+    })
+}
+
+/// True of a WebP that may hold a lossless stream, as a picture or as its alpha channel, and is large
+/// enough for it to matter: tables take up to 400 times the bytes that describe them.
+fn may_hold_many_tables(format: Format, bytes: &[u8]) -> bool {
+    const SMALL: usize = 64 << 10;
+    let is_lossless = |name: &[u8]| name == b"VP8L" || name == b"ALPH";
+    format == Format::WebP && bytes.len() > SMALL && bytes.windows(4).any(is_lossless)
+}
+
+/// What a decoder may allocate for a file of `length` bytes: a 16-bit RGBA picture of that size, the
+/// chunks of the file, and what its colour profile inflates to.
+fn decoder_limits(limits: &ImageLimits, pixels: u64, length: usize) -> image::Limits {
     let mut allowed = image::Limits::default();
     allowed.max_image_width = Some(limits.max_dimension);
     allowed.max_image_height = Some(limits.max_dimension);
-    allowed.max_alloc = Some(limits.max_pixels.saturating_mul(8).saturating_add(limits.max_bytes));
+    let chunks = (length as u64).saturating_add(PROFILE_MAX);
+    allowed.max_alloc = Some(pixels.saturating_mul(8).saturating_add(chunks));
     allowed
 }
 
 fn read(
     mut decoder: impl ImageDecoder,
-    format: Format,
-    limits: &ImageLimits,
+    Survey { format, pixels }: Survey,
+    allowed: image::Limits,
 ) -> Result<Image, ImageError> {
     let failed = |error| failure(format, error);
     let (width, height) = decoder.dimensions();
-    // The header scan has said the same; a decoder that disagrees must not get past the limits.
-    limits.check_size(width, height)?;
-    decoder.set_limits(decoder_limits(limits)).map_err(failed)?;
+    // What was checked and counted is what the headers say; a decoder must not find more.
+    if u64::from(width) * u64::from(height) > pixels {
+        return Err(corrupt(format, "its headers contradict each other"));
+    }
+    decoder.set_limits(allowed).map_err(failed)?;
     // A broken EXIF block does not spoil the picture.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let color = decoder.color_type();

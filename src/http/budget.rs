@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::reply::Failure;
 use crate::metrics;
 
 /// How many bytes of request bodies may be held at the same time.
@@ -54,6 +55,15 @@ impl Held {
             Err(_) => false,
         }
     }
+
+    /// Grows to `total` bytes; says whether waiting would help if it cannot.
+    pub(crate) fn make_room(&mut self, total: usize) -> Result<(), Failure> {
+        let limit = self.budget.limit;
+        if total > limit {
+            return Err(Failure::NeverFits { needed: total, limit });
+        }
+        if self.cover(total) { Ok(()) } else { Err(Failure::BudgetSpent) }
+    }
 }
 
 impl Drop for Held {
@@ -88,5 +98,7 @@ mod tests {
         assert!(!held.cover(101));
         assert_eq!(budget.held.load(Ordering::Acquire), 100);
         assert!(!held.cover(usize::MAX), "does not overflow");
+        assert!(matches!(held.make_room(101), Err(Failure::NeverFits { needed: 101, limit: 100 })));
+        assert!(matches!(budget.reserve(0).unwrap().make_room(1), Err(Failure::BudgetSpent)));
     }
 }

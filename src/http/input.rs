@@ -77,8 +77,8 @@ impl Kind {
 #[derive(Clone, Copy)]
 pub(crate) struct Decoder<'a> {
     pub(crate) limits: &'a Limits,
-    /// Asked for so many bytes before they are allocated.
-    pub(crate) room: &'a dyn Fn(usize) -> bool,
+    /// Asked for so many bytes before they are allocated; refuses if there is no room.
+    pub(crate) room: &'a dyn Fn(usize) -> Result<(), Failure>,
 }
 
 impl Decoder<'_> {
@@ -87,9 +87,7 @@ impl Decoder<'_> {
             Ok(needed) => needed,
             Err(error) => return Ok(Err(error)),
         };
-        if !(self.room)(needed) {
-            return Err(Failure::BudgetSpent);
-        }
+        (self.room)(needed)?;
         Ok(Image::decode(bytes, &self.limits.image).map(Arc::new))
     }
 

@@ -14,7 +14,7 @@ fn kind(text: &'static str) -> Result<Kind, Failure> {
 }
 
 fn fails(text: &str) -> String {
-    let decoder = Decoder { limits: &limits(), room: &|_| true };
+    let decoder = Decoder { limits: &limits(), room: &|_| Ok(()) };
     Kind::Document.decode(text.as_bytes(), decoder).unwrap_err().to_string()
 }
 
@@ -24,7 +24,7 @@ fn pixels_are_asked_for_before_they_are_allocated() {
     let asked = std::cell::Cell::new(0);
     let room = |bytes| {
         asked.set(bytes);
-        false
+        Err(Failure::BudgetSpent)
     };
     let refused = Kind::Raw.decode(bytes, Decoder { limits: &limits(), room: &room });
     assert!(matches!(refused, Err(Failure::BudgetSpent)));

@@ -13,7 +13,11 @@
 
 mod body;
 mod budget;
+mod files;
 mod form;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod input;
 mod log;
 mod openapi;
@@ -45,9 +49,10 @@ pub struct HttpSpec {
     pub max_body_bytes: usize,
     /// Bytes of request bodies held at the same time, all requests together.
     pub body_budget_bytes: usize,
-    /// Most connections at the same time.
+    /// Most connections at the same time; fewer where the process may not open so many files.
     pub max_connections: usize,
-    /// A client must have sent its whole request within this, in milliseconds.
+    /// A client must have sent its whole request within this, and takes something of its reply, in
+    /// milliseconds.
     pub read_timeout_ms: u64,
     /// Idle connections are kept this long, in seconds.
     pub keep_alive_s: u64,

@@ -58,13 +58,13 @@ impl Wishes {
         arrived + allowed.saturating_sub(Duration::from_millis(spec.deadline_margin_ms))
     }
 
-    fn of_query(query: &str) -> Result<Self, Failure> {
+    pub(super) fn of_query(query: &str) -> Result<Self, Failure> {
         let said = Query::<QueryWishes>::from_query(query)
             .map_err(|error| Failure::BadParameter(format!("the query is wrong: {error}")))?;
         Self::parse(said.deadline_ms.as_deref(), said.priority.as_deref())
     }
 
-    fn of_headers(headers: &HeaderMap) -> Result<Self, Failure> {
+    pub(super) fn of_headers(headers: &HeaderMap) -> Result<Self, Failure> {
         let text = |name: &str| match headers.get(name).map(|value| value.to_str()) {
             None => Ok(None),
             Some(Ok(text)) => Ok(Some(text)),

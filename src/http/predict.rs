@@ -170,7 +170,7 @@ async fn decode(
             let room = |more: usize| {
                 let (held, total) = &mut *share.borrow_mut();
                 *total = total.saturating_add(more);
-                held.cover(*total)
+                held.make_room(*total)
             };
             let decoded = kind.decode(&bytes, Decoder { limits: &limits, room: &room });
             drop(permit);

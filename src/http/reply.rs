@@ -43,6 +43,11 @@ pub(crate) enum Failure {
     SlowClient(Duration),
     #[error("the request body is larger than the {limit} bytes that `{key}` allows")]
     BodyTooLarge { limit: usize, key: &'static str },
+    #[error(
+        "the request and its pixels take {needed} bytes, more than the {limit} that \
+         `http.body_budget_bytes` allows"
+    )]
+    NeverFits { needed: usize, limit: usize },
     #[error("the server holds as many bytes of requests as `http.body_budget_bytes` allows")]
     BudgetSpent,
     #[error("{0}")]
@@ -84,6 +89,11 @@ impl Failure {
             Self::BodyTooLarge { .. } => {
                 (S::PAYLOAD_TOO_LARGE, "too_large", "send a smaller body, or raise the limit")
             }
+            Self::NeverFits { .. } => (
+                S::PAYLOAD_TOO_LARGE,
+                "too_large",
+                "send smaller images or fewer frames, or raise the limit",
+            ),
             Self::BudgetSpent => (S::TOO_MANY_REQUESTS, "overloaded", "try again shortly"),
             Self::UnsupportedMediaType(_) => (
                 S::UNSUPPORTED_MEDIA_TYPE,

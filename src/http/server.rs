@@ -4,6 +4,7 @@
 //! those in flight are finished and health checks are still answered; on the second, the server
 //! stops where it stands. SIGHUP reloads the settings, if there is a hook for it.
 
+use std::any::Any;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -13,18 +14,20 @@ use std::time::{Duration, Instant};
 
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
+use actix_web::rt::net::TcpStream;
 use actix_web::rt::signal::unix::{Signal, SignalKind, signal};
 use actix_web::rt::task::JoinHandle;
 use actix_web::{App, HttpServer, web};
 use anyhow::{Context as _, anyhow};
 use futures_util::future::{Either, select};
+use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::sync::{Semaphore, watch};
 
 use super::HttpSpec;
 use super::budget::Budget;
 use super::predict::State;
 use super::reload::{Reload, Reloads};
-use super::{log, routes};
+use super::{files, log, routes};
 use crate::actors::Engine;
 use crate::clock;
 use crate::image::ImageLimits;
@@ -99,7 +102,7 @@ pub struct Bound {
 }
 
 /// Takes the port. Must be called within an actix system; requests are answered once
-/// [`Bound::run`] is polled.
+/// [`Bound::run`] is polled. Lets the process open as many files as it may: every connection is one.
 ///
 /// # Errors
 /// If the address does not exist or is taken, with what to do about it.
@@ -120,14 +123,16 @@ pub fn bind(spec: &HttpSpec, engine: Engine, limits: Limits) -> anyhow::Result<B
         App::new().app_data(state.clone()).wrap(from_fn(log::observe)).configure(routes::configure)
     };
     let read_timeout = Duration::from_millis(spec.read_timeout_ms);
+    let connections = files::connections(spec.max_connections);
     let server = HttpServer::new(app)
         .workers(workers)
         // The limit is each worker's.
-        .max_connections((spec.max_connections / workers).max(1))
+        .max_connections((connections / workers).max(1))
         .worker_max_blocking_threads(cores)
         .keep_alive(Duration::from_secs(spec.keep_alive_s))
         .client_request_timeout(read_timeout)
         .client_disconnect_timeout(LINGER)
+        .on_connect(move |io, _| cut_off_the_deaf(io, read_timeout))
         // Or nobody would notice that a client has left, and its job would be computed.
         .h1_allow_half_closed(false)
         .shutdown_timeout(spec.drain_s.max(LAST_WORDS.as_secs()))
@@ -138,6 +143,16 @@ pub fn bind(spec: &HttpSpec, engine: Engine, limits: Limits) -> anyhow::Result<B
     let drain = Duration::from_secs(spec.drain_s);
     let (server, shutdown) = (server.run(), Shutdown::new());
     Ok(Bound { server, address, engine, shutdown, drain, reloads, hangups: None })
+}
+
+/// Has the system close a connection whose client takes nothing of what it was sent for so long:
+/// such a client could keep its place for ever, since nothing else limits the writing of replies.
+fn cut_off_the_deaf(io: &dyn Any, patience: Duration) {
+    let Some(stream) = io.downcast_ref::<TcpStream>() else { return };
+    let millis = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
+    if let Err(error) = set_tcp_user_timeout(stream, millis) {
+        tracing::debug!(%error, "a client that does not read will not be noticed");
+    }
 }
 
 /// The one address to listen on: `localhost` names two, and two ports would be one too many.

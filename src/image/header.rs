@@ -1,7 +1,8 @@
 //! What a file says of itself before it is decoded: its format, its sizes, whether it is whole.
 //!
-//! Every size found is handed to the caller's check, so a limit holds before a decoder exists.
-//! Reads each byte at most once and allocates nothing.
+//! Every size found is handed to the caller's check, so a limit holds before a decoder exists. A
+//! file that ends too early is refused, though a decoder may be content with less. Reads each byte
+//! at most once and allocates nothing.
 //!
 //! Must not know: what a pixel is.
 
@@ -37,6 +38,11 @@ pub(super) type Check<'a> = &'a mut dyn FnMut(u32, u32) -> Result<(), ImageError
 /// about ten scans; a file with many more is there to burn our time.
 const JPEG_SCANS_MAX: usize = 100;
 
+/// The chunks that a decoder reads, and allocates by the length that they claim. What follows the
+/// end of a file is not of these.
+const WEBP_CHUNKS: [&[u8]; 9] =
+    [b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"ICCP", b"EXIF", b"XMP "];
+
 /// Finds the format and checks every size in the headers. `bytes` is not empty.
 pub(super) fn scan(bytes: &[u8], check: Check<'_>) -> Result<Format, ImageError> {
     if bytes.starts_with(&[0xFF, 0xD8, 0xFF]) {
@@ -44,8 +50,7 @@ pub(super) fn scan(bytes: &[u8], check: Check<'_>) -> Result<Format, ImageError>
     } else if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
         png(bytes, check).map(|()| Format::Png)
     } else if bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP") {
-        let start = bytes.get(12..).unwrap_or_default();
-        webp_chunks(start, true, check).map(|()| Format::WebP)
+        webp(bytes, check).map(|()| Format::WebP)
     } else {
         Err(ImageError::UnsupportedFormat { found: guess(bytes) })
     }
@@ -102,15 +107,39 @@ fn next_marker(rest: &mut &[u8]) -> Option<u8> {
     }
 }
 
+/// Walks from chunk to chunk until the end chunk.
 fn png(bytes: &[u8], check: Check<'_>) -> Result<(), ImageError> {
+    let broken = |cause: &str| broken(Format::Png, cause);
     match bytes.get(8..24) {
         Some(&[0, 0, 0, 13, b'I', b'H', b'D', b'R', w0, w1, w2, w3, h0, h1, h2, h3]) => {
             let (width, height) =
                 (u32::from_be_bytes([w0, w1, w2, w3]), u32::from_be_bytes([h0, h1, h2, h3]));
-            size(Format::Png, width, height, check)
+            size(Format::Png, width, height, check)?;
         }
-        _ => Err(broken(Format::Png, "it does not begin with a whole IHDR chunk")),
+        _ => return Err(broken("it does not begin with a whole IHDR chunk")),
     }
+    let mut rest = &bytes[8..];
+    while let Some((&[l0, l1, l2, l3, ref kind @ ..], after)) = rest.split_first_chunk::<8>() {
+        let length = usize::try_from(u32::from_be_bytes([l0, l1, l2, l3])).unwrap_or(usize::MAX);
+        // A checksum follows the content.
+        let next = after.get(length.saturating_add(4)..);
+        rest = next.ok_or_else(|| broken("it is truncated inside a chunk"))?;
+        if kind == b"IEND" {
+            return Ok(());
+        }
+    }
+    Err(broken("it is truncated (no IEND chunk)"))
+}
+
+fn webp(bytes: &[u8], check: Check<'_>) -> Result<(), ImageError> {
+    webp_chunks(bytes.get(12..).unwrap_or_default(), true, check)?;
+    let declared = bytes.get(4..).and_then(<[u8]>::first_chunk);
+    let declared = declared.map_or(0, |&length| u32::from_le_bytes(length).into());
+    // The length is of what follows it.
+    if declared > bytes.len() as u64 - 8 {
+        return Err(broken(Format::WebP, "it is truncated"));
+    }
+    Ok(())
 }
 
 /// Checks the canvas and the size of every bit stream; `outer` is false inside an animation frame.
@@ -135,6 +164,9 @@ fn webp_chunks(mut rest: &[u8], outer: bool, check: Check<'_>) -> Result<(), Ima
                 webp_chunks(frame.get(10..).unwrap_or_default(), false, check)?;
             }
             _ => {}
+        }
+        if length > after.len() && WEBP_CHUNKS.contains(&kind.as_slice()) {
+            return Err(broken(Format::WebP, "it is truncated inside a chunk"));
         }
         rest = after.get(length.saturating_add(length & 1)..).unwrap_or_default();
     }

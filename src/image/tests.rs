@@ -145,6 +145,33 @@ fn broken_files_are_named() {
 }
 
 #[test]
+fn a_file_is_refused_wherever_it_is_cut() {
+    for name in [
+        "progressive_420.jpg",
+        "palette_4bit.png",
+        "orientation_6.png",
+        "lossy_alpha.webp",
+        "lossless.webp",
+        "animated_lossy.webp",
+    ] {
+        let bytes = file(name);
+        for end in 1..bytes.len() {
+            let result = decode(&bytes[..end]);
+            assert!(result.is_err(), "{name} cut at {end} of {}", bytes.len());
+        }
+    }
+}
+
+#[test]
+fn a_webp_chunk_claims_no_more_than_there_is() {
+    let mut bytes = file("orientation_8.webp");
+    let exif = bytes.windows(4).position(|four| four == b"EXIF").unwrap();
+    bytes[exif + 4..exif + 8].copy_from_slice(&[0xFF, 0xFF, 0xFF, 0x7F]);
+    let error = decode(&bytes).unwrap_err();
+    assert!(error.to_string().contains("inside a chunk"), "{error}");
+}
+
+#[test]
 fn limits_are_checked_when_read() {
     let read = serde_json::from_str::<ImageLimits>;
     assert_eq!(read("{}").unwrap(), ImageLimits::default());

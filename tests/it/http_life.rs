@@ -23,23 +23,23 @@ fn request(more: &str) -> Vec<u8> {
 }
 
 /// Sends a request and leaves the connection open.
-fn send(server: &Server) -> TcpStream {
+pub(crate) fn send(server: &Server) -> TcpStream {
     let mut stream = server.connect();
     stream.write_all(&request("Connection: close\r\n")).unwrap();
     stream
 }
 
 /// Jobs that a stage has taken out of its mailbox.
-fn taken(server: &Server, stage: &str) -> f64 {
+pub(crate) fn taken(server: &Server, stage: &str) -> f64 {
     server.metric(&format!("roadcrew_stage_queue_wait_seconds_count{{stage=\"{stage}\"}}"))
 }
 
-fn dropped(server: &Server, stage: &str) -> f64 {
+pub(crate) fn dropped(server: &Server, stage: &str) -> f64 {
     let labels = format!("stage=\"{stage}\",why=\"client_gone\"");
     server.metric(&format!("roadcrew_stage_queue_dropped_total{{{labels}}}"))
 }
 
-fn occupy(server: &Server, stage: &str) -> TcpStream {
+pub(crate) fn occupy(server: &Server, stage: &str) -> TcpStream {
     let stream = send(server);
     until("the stage is busy", || taken(server, stage) >= 1.0);
     stream

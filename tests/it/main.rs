@@ -3,6 +3,7 @@
 
 mod embedded;
 mod engine;
+mod hostile;
 mod http;
 mod http_life;
 mod layers;
