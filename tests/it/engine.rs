@@ -102,6 +102,33 @@ async fn a_poison_image_fails_alone() {
         assert_eq!(&*verdict.stage, expected, "image {index}: {verdict:?}");
         assert_eq!(verdict.degraded.is_some(), index == 3, "image {index}: {verdict:?}");
     }
+    assert_eq!(engine.board().stages()[0].restarts, 2, "its batch, and alone");
+    engine.stop().await;
+}
+
+#[actix::test]
+async fn a_fault_that_the_backend_reports_costs_no_restart() {
+    let poison = grey(78);
+    let script = format!("base_ms = 20\n[image]\nbroken = [\"{}\"]", &poison.digest_hex()[..16]);
+    let engine = start(vec![plan("a", &script, spec()), plan("b", "answer = 0.6", spec())]);
+    assert!(engine.settled(LONG).await);
+    let mut images: Vec<_> = (0..12).map(|_| grey(255)).collect();
+    images.insert(3, poison);
+    for (index, outcome) in ask_all(&engine, &images).await.into_iter().enumerate() {
+        let verdict = outcome.unwrap();
+        assert_eq!(&*verdict.stage, if index == 3 { "b" } else { "a" }, "{index}: {verdict:?}");
+    }
+    assert_eq!(engine.board().stages()[0].restarts, 0);
+    engine.stop().await;
+}
+
+#[actix::test]
+async fn a_backend_that_is_broken_for_every_image_is_built_afresh() {
+    let engine = start(vec![plan("a", "answer = 0.9\nbatch.broken_every = 1", spec())]);
+    assert!(engine.settled(LONG).await);
+    let outcomes = ask_all(&engine, &vec![grey(1); 8]).await;
+    assert!(outcomes.iter().all(Result::is_err), "{outcomes:?}");
+    assert!(engine.board().stages()[0].restarts >= 1);
     engine.stop().await;
 }
 
