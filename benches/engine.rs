@@ -51,7 +51,12 @@ fn router(c: &mut Criterion) {
             id += 1;
             let job = JobId(id);
             let deadline = now + Duration::from_secs(9);
-            let arrived = Event::Arrived { job, kind: InputKind::Image, deadline };
+            let arrived = Event::Arrived {
+                job,
+                kind: InputKind::Image,
+                priority: Priority::Normal,
+                deadline,
+            };
             black_box(router.on(arrived, &[UP, UP], now));
             for (stage, p) in [(0, 0.5), (1, 0.9)] {
                 let predictions = vec![(job, Prediction::from_raw(p))];

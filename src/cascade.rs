@@ -224,9 +224,17 @@ fn walk(
             missing = missing.or(Some(Degraded::StageDown));
             continue;
         }
-        // A job that has nothing yet is lent even if the prediction says it will be late: the
-        // prediction may be wrong, and the deadline's own timer answers whatever happens.
-        if latest.is_some() && stage.predicted > job.remaining {
+        // A job that has nothing yet is lent even if the prediction says it will be late, unless
+        // another stage would be in time: the prediction may be wrong, and the deadline's own timer
+        // answers whatever happens.
+        let in_time = |other: StageIndex| {
+            job.closed.get(other) == Some(&false)
+                && rules.get(other).is_some_and(|rule| rule.when.holds(job.kind, None))
+                && stages[other].available
+                && stages[other].predicted <= job.remaining
+        };
+        let late = stage.predicted > job.remaining;
+        if late && (latest.is_some() || (index + 1..stages.len()).any(in_time)) {
             missing = missing.or(Some(Degraded::Deadline));
             continue;
         }
@@ -334,6 +342,16 @@ mod tests {
             matches!(step, Step::Answer { degraded: Some(Degraded::Deadline), .. }),
             "{step:?}"
         );
+    }
+
+    #[test]
+    fn a_stage_that_would_be_late_is_passed_over_where_another_is_in_time() {
+        let slow = StageView { predicted: Duration::from_secs(9), ..UP };
+        let nothing = [false, false];
+        assert_eq!(two().next(&view(&[], &nothing), &[slow, UP]), Step::Ask(1));
+        assert_eq!(two().next(&view(&[], &nothing), &[slow, slow]), Step::Ask(0));
+        let step = two().next(&view(&[hop(1, 0.9)], &[false, true]), &[slow, UP]);
+        assert!(matches!(step, Step::Answer { stage: 1, .. }), "{step:?}");
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub struct QueueView<'a> {
     pub oldest: Instant,
     /// When the last job entered.
     pub newest: Instant,
-    /// The earliest deadline among the jobs that would be taken.
+    /// The earliest deadline among the jobs that would be taken and can be met at all.
     pub tightest: Instant,
     /// Mean time between arrivals, if known.
     pub gap: Option<Duration>,

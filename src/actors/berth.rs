@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::former::Passage;
 use super::job::Job;
 use crate::backends::Input;
 use crate::clock;
@@ -21,8 +22,8 @@ pub(crate) struct Aboard {
     jobs: VecDeque<Arc<Job>>,
     running: usize,
     since: Instant,
-    /// Whether this is a job tried again after a fall.
-    pub(crate) retry: bool,
+    /// How they travel.
+    pub(crate) passage: Passage,
 }
 
 impl Aboard {
@@ -38,7 +39,8 @@ impl Aboard {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Busy {
     pub(crate) since: Instant,
-    pub(crate) size: usize,
+    /// Pictures: one per image, and a clip's frames.
+    pub(crate) pictures: usize,
 }
 
 /// Where an instance's jobs are kept.
@@ -68,6 +70,15 @@ impl Berth {
         drop(state);
         self.called.notify_all();
         aboard
+    }
+
+    /// Takes the berth from an instance that has had something aboard since then, if it still has.
+    pub(crate) fn give_up(&self, epoch: u64, since: Instant) -> Option<Aboard> {
+        let mut state = self.state.lock();
+        let aboard = state.aboard.take_if(|aboard| aboard.since == since)?;
+        state.epoch = epoch;
+        state.on_duty = false;
+        Some(aboard)
     }
 
     /// Calls a spare to duty.
@@ -104,13 +115,13 @@ impl Berth {
         &self,
         epoch: u64,
         jobs: Vec<Arc<Job>>,
-        retry: bool,
+        passage: Passage,
     ) -> Result<(), Vec<Arc<Job>>> {
         let mut state = self.state.lock();
         if state.epoch != epoch {
             return Err(jobs);
         }
-        state.aboard = Some(Aboard { jobs: jobs.into(), running: 0, since: clock::now(), retry });
+        state.aboard = Some(Aboard { jobs: jobs.into(), running: 0, since: clock::now(), passage });
         Ok(())
     }
 
@@ -151,7 +162,10 @@ impl Berth {
     /// What the backend has, if anything.
     pub(crate) fn busy(&self) -> Option<Busy> {
         let state = self.state.lock();
-        state.aboard.as_ref().map(|aboard| Busy { since: aboard.since, size: aboard.running })
+        let aboard = state.aboard.as_ref()?;
+        let running = aboard.jobs.iter().take(aboard.running);
+        let pictures = running.map(|job| job.request.input.frames().len()).sum();
+        Some(Busy { since: aboard.since, pictures })
     }
 
     /// Batches that ended in predictions here, over all incarnations.
@@ -185,19 +199,19 @@ mod tests {
     fn only_the_current_incarnation_touches_what_is_aboard() {
         let (berth, (jobs, _tickets)) = (Berth::default(), jobs(2));
         berth.assign(1);
-        berth.board(1, jobs.clone(), false).unwrap();
+        berth.board(1, jobs.clone(), Passage::Shared).unwrap();
         assert_eq!(berth.begin(1, 2).unwrap().len(), 2);
         let aboard = berth.assign(2).unwrap();
         assert_eq!(numbers(&aboard.split().0), [0, 1], "the successor's stage gets them");
         assert!(berth.finish(1).is_none() && berth.unload(1).is_none());
-        assert!(berth.board(1, jobs, false).is_err());
+        assert!(berth.board(1, jobs, Passage::Shared).is_err());
     }
 
     #[test]
     fn who_only_waits_for_a_turn_is_told_from_who_was_computed() {
         let (berth, (jobs, _tickets)) = (Berth::default(), jobs(4));
         berth.assign(1);
-        berth.board(1, jobs, false).unwrap();
+        berth.board(1, jobs, Passage::Shared).unwrap();
         assert_eq!(berth.begin(1, 1).unwrap().len(), 1);
         assert_eq!(numbers(&berth.finish(1).unwrap()), [0]);
         berth.begin(1, 1).unwrap();
@@ -209,7 +223,7 @@ mod tests {
     fn who_has_left_is_not_computed() {
         let (berth, (jobs, mut tickets)) = (Berth::default(), jobs(3));
         berth.assign(1);
-        berth.board(1, jobs, false).unwrap();
+        berth.board(1, jobs, Passage::Shared).unwrap();
         drop(tickets.remove(1));
         assert_eq!(berth.begin(1, 3).unwrap().len(), 2);
         assert_eq!(numbers(&berth.finish(1).unwrap()), [0, 2]);

@@ -1,7 +1,7 @@
 //! The status board: how each stage is, readable from anywhere without asking an actor.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
@@ -96,8 +96,8 @@ pub struct Board {
     supervisor_alive: AtomicBool,
     draining: AtomicBool,
     doom: OnceLock<Doom>,
-    /// The stage that a new image is lent to first; one past the last if there is none.
-    entry: AtomicUsize,
+    /// The stages that a new job may be lent to, one bit each; those beyond the 64th are left out.
+    entries: AtomicU64,
 }
 
 impl Board {
@@ -107,7 +107,7 @@ impl Board {
             supervisor_alive: AtomicBool::new(true),
             draining: AtomicBool::new(false),
             doom: OnceLock::new(),
-            entry: AtomicUsize::new(usize::MAX),
+            entries: AtomicU64::new(0),
         }
     }
 
@@ -168,14 +168,16 @@ impl Board {
         self.draining.store(true, Ordering::Release);
     }
 
-    /// The stage that a new image is lent to first.
-    pub(crate) fn entry(&self) -> Option<usize> {
-        let entry = self.entry.load(Ordering::Acquire);
-        (entry < self.stages.len()).then_some(entry)
+    /// The stages that a new job may be lent to. Empty as long as nobody has looked.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = usize> {
+        let entries = self.entries.load(Ordering::Acquire);
+        (0..self.stages.len().min(64)).filter(move |stage| entries & (1 << stage) != 0)
     }
 
-    pub(crate) fn set_entry(&self, stage: Option<usize>) {
-        self.entry.store(stage.unwrap_or(usize::MAX), Ordering::Release);
+    pub(crate) fn set_entries(&self, stages: &[usize]) {
+        let bits =
+            stages.iter().filter(|stage| **stage < 64).fold(0, |bits, stage| bits | 1 << stage);
+        self.entries.store(bits, Ordering::Release);
     }
 
     /// What the door must know of a stage: instances that take batches, and how long a new one loads.

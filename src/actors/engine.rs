@@ -88,7 +88,7 @@ impl Engine {
     /// # Errors
     /// As [`submit`](Self::submit), but for a drain.
     pub fn submit_admitted(&self, request: Request, _: &Admission) -> Result<Ticket, Rejection> {
-        if !self.board.is_alive() {
+        if !self.board.is_alive() || self.gate.is_shut() {
             return Err(refused(Rejection::Draining));
         }
         self.expect_in_time(request.deadline, request.priority)?;
@@ -125,30 +125,35 @@ impl Engine {
         self.expect_in_time(deadline, priority)
     }
 
-    /// Refuses what would not be answered before its deadline by the first stage that it is lent to:
-    /// now, and not after work was done.
+    /// Refuses what no stage that it may be lent to would answer before its deadline: now, and not
+    /// after work was done.
     fn expect_in_time(&self, deadline: Instant, priority: Priority) -> Result<(), Rejection> {
         let now = clock::now();
         let remaining = deadline.saturating_duration_since(now);
         if remaining.is_zero() {
             return Err(refused(Rejection::Deadline));
         }
-        let Some(stage) = self.board.entry().and_then(|entry| self.stages.get(entry)) else {
-            return Ok(());
-        };
-        let (ready, loading) = self.board.readiness(stage.index);
-        let ahead = stage.mailbox.ahead_of(priority);
-        let (wait, service) = stage.expected(ahead, ready, now);
-        if service > remaining {
+        let (mut soonest, mut hopeless) = (None, true);
+        for stage in self.board.entries().filter_map(|entry| self.stages.get(entry)) {
+            let (ready, loading) = self.board.readiness(stage.index);
+            let ahead = stage.mailbox.ahead_of(priority, deadline);
+            let (wait, service) = stage.expected(ahead, ready, now);
+            let predicted = wait + service + loading;
+            if predicted <= remaining {
+                return Ok(());
+            }
+            hopeless &= service > remaining;
+            soonest = Some(soonest.map_or(predicted, |other: Duration| other.min(predicted)));
+        }
+        match soonest {
+            None => Ok(()),
             // Nor would it be answered in time if nobody else were there.
-            return Err(refused(Rejection::Deadline));
+            Some(_) if hopeless => Err(refused(Rejection::Deadline)),
+            Some(predicted) => {
+                let retry_after = predicted - remaining;
+                Err(refused(Rejection::TooLate { predicted, retry_after }))
+            }
         }
-        let predicted = wait + service + loading;
-        if predicted > remaining {
-            let retry_after = predicted - remaining;
-            return Err(refused(Rejection::TooLate { predicted, retry_after }));
-        }
-        Ok(())
     }
 
     /// Goes on with other settings. Jobs in flight keep what they have been told; every later decision
@@ -184,6 +189,7 @@ impl Engine {
     /// Stops the actors. What is still in flight is rejected as draining.
     pub async fn stop(self) {
         self.board.drain();
+        self.gate.shut();
         self.supervisor.shut_down();
         let over = || self.gate.in_flight() == 0 && self.board.is_stopped();
         self.until(Duration::from_secs(1), over).await;

@@ -111,18 +111,18 @@ impl<J: Queued> Former<J> {
         self.len() == 0
     }
 
-    /// Jobs that would be served before a job of this priority that came now. Where urgent jobs queue
-    /// up, more of them will come, and bulk lives on its share.
-    pub fn ahead_of(&self, priority: Priority) -> usize {
-        match priority {
-            Priority::Bulk if self.urgent.len() >= BULK_EVERY => (self.bulk.len() + 1) * BULK_EVERY,
-            Priority::Bulk => self.len(),
-            Priority::Normal => self.urgent.len(),
-            Priority::Validator => {
-                let ahead = |(retry, class, ..): &&Key| retry.0 || *class == Priority::Validator;
-                self.urgent.keys().take_while(ahead).count()
-            }
+    /// Jobs that would be served before a job like this that came now. Where urgent jobs queue up,
+    /// more of them will come, and bulk lives on its share.
+    pub fn ahead_of(&self, priority: Priority, deadline: Instant) -> usize {
+        let place: Key = (Reverse(false), priority, deadline, JobId(0));
+        if priority != Priority::Bulk {
+            return self.urgent.range(..place).count();
         }
+        let bulk = self.bulk.range(..place).count();
+        if self.urgent.len() < BULK_EVERY {
+            return self.urgent.len() + bulk;
+        }
+        (bulk + 1) * BULK_EVERY
     }
 
     /// The jobs that wait, in no particular order.
@@ -178,13 +178,14 @@ impl<J: Queued> Former<J> {
 
     fn drop_dead(&mut self, now: Instant, dropped: &mut Dropped) {
         self.retain(|entry| {
-            if entry.job.is_closed() {
-                dropped.client_gone += 1;
+            // At its deadline a job is answered from the caller's side, and closed.
+            if entry.job.deadline() <= now {
+                dropped.late += 1;
                 return false;
             }
-            let late = entry.job.deadline() <= now;
-            dropped.late += usize::from(late);
-            !late
+            let gone = entry.job.is_closed();
+            dropped.client_gone += usize::from(gone);
+            !gone
         });
     }
 
@@ -193,11 +194,15 @@ impl<J: Queued> Former<J> {
         if entries().next()?.passage != Passage::Shared {
             return Some(Decision::Take(1));
         }
+        // A deadline that even a batch of one would miss makes nobody else late.
+        let least = now + latency.bound(1).unwrap_or_default();
+        let deadlines = || entries().take(limit).map(|e| e.job.deadline());
+        let tightest = deadlines().filter(|at| *at >= least).min().or_else(|| deadlines().min())?;
         let view = QueueView {
             len: self.len(),
             oldest: entries().map(|e| e.entered).min()?,
             newest: self.newest?,
-            tightest: entries().take(limit).map(|e| e.job.deadline()).min()?,
+            tightest,
             gap: self.gap_s.map(Duration::from_secs_f64),
             limit,
             latency,
@@ -305,8 +310,9 @@ mod tests {
         ] {
             former.push(waiting(id, within, priority, now), Passage::Shared, now);
         }
-        assert_eq!(former.ahead_of(Priority::Validator), 1);
-        assert_eq!(former.ahead_of(Priority::Normal), 3);
+        assert_eq!(former.ahead_of(Priority::Validator, now + FAR * 4), 1);
+        assert_eq!(former.ahead_of(Priority::Validator, now), 0, "its deadline is tighter");
+        assert_eq!(former.ahead_of(Priority::Normal, now + FAR * 4), 3);
         assert_eq!(form(&mut former, 8, now), [3, 2, 1, 4]);
     }
 
@@ -317,7 +323,11 @@ mod tests {
             let priority = if id < 100 { Priority::Validator } else { Priority::Bulk };
             former.push(waiting(id, FAR, priority, now), Passage::Shared, now);
         }
-        assert_eq!(former.ahead_of(Priority::Bulk), 11 * 20, "and nothing beyond it");
+        assert_eq!(
+            former.ahead_of(Priority::Bulk, now + FAR * 2),
+            11 * 20,
+            "and nothing beyond it"
+        );
         let first_sixty: Vec<_> = (0..6).flat_map(|_| form(&mut former, 10, now)).collect();
         let bulk = first_sixty.iter().filter(|id| **id >= 100).count();
         assert_eq!(bulk, 3, "one in twenty");

@@ -8,7 +8,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::berth::Berth;
@@ -39,7 +39,9 @@ pub(crate) trait Listener: Send {
     fn failed(&self, cause: Cause, jobs: Vec<JobId>);
     /// Jobs that were aboard have not been computed and will not be.
     fn returned(&self, jobs: Vec<JobId>);
-    /// The instance is over; its jobs have been given back.
+    /// It takes no more batches; its jobs have been given back.
+    fn leaving(&self);
+    /// The instance is over.
     fn fell(&self, fall: Fall);
 }
 
@@ -48,29 +50,55 @@ pub(crate) trait Listener: Send {
 pub(crate) struct Fall {
     pub(crate) cause: Cause,
     pub(crate) detail: String,
-    /// Whether it had a job that was tried again after a fall: nothing new was learned of the stage.
-    pub(crate) retry: bool,
+    /// How what it had travelled: a fall with a job tried again teaches nothing new of the stage.
+    pub(crate) passage: Passage,
+}
+
+impl Fall {
+    pub(crate) fn without_jobs(cause: Cause, detail: String) -> Self {
+        Self { cause, detail, passage: Passage::Shared }
+    }
 }
 
 /// Tells whether a thread was left behind; counts those that still run.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    abandoned: AtomicBool,
+    state: AtomicU8,
     /// Threads of the whole engine that were left behind and still run.
     count: Arc<AtomicUsize>,
 }
 
 impl Lease {
     pub(crate) fn new(count: Arc<AtomicUsize>) -> Arc<Self> {
-        Arc::new(Self { abandoned: AtomicBool::new(false), count })
+        Arc::new(Self { state: AtomicU8::new(RUNNING), count })
     }
 
-    /// The thread is left behind. Says how many of the whole engine now run like that.
-    pub(crate) fn abandon(&self) -> usize {
-        self.abandoned.store(true, Ordering::Release);
-        self.count.fetch_add(1, Ordering::AcqRel) + 1
+    /// The thread is left behind. Says how many of the whole engine now run like that; `None` if it
+    /// has just ended.
+    pub(crate) fn abandon(&self) -> Option<usize> {
+        // Before the state says so, or the thread might subtract first.
+        let count = self.count.fetch_add(1, Ordering::AcqRel) + 1;
+        let (old, new) = (RUNNING, ABANDONED);
+        if self.state.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            return Some(count);
+        }
+        self.count.fetch_sub(1, Ordering::AcqRel);
+        None
+    }
+
+    /// The thread ends. True if it had been left behind.
+    fn end(&self) -> bool {
+        let was_abandoned = self.state.swap(ENDED, Ordering::AcqRel) == ABANDONED;
+        if was_abandoned {
+            self.count.fetch_sub(1, Ordering::AcqRel);
+        }
+        was_abandoned
     }
 }
+
+const RUNNING: u8 = 0;
+const ABANDONED: u8 = 1;
+const ENDED: u8 = 2;
 
 /// Everything an instance needs to live.
 pub(crate) struct Instance {
@@ -86,8 +114,7 @@ pub(crate) struct Instance {
 impl Drop for Instance {
     /// The thread's last act: if it was left behind, it is no longer.
     fn drop(&mut self) {
-        if self.lease.abandoned.load(Ordering::Acquire) {
-            self.lease.count.fetch_sub(1, Ordering::AcqRel);
+        if self.lease.end() {
             metrics::abandoned_threads(&self.shared.name, -1.0);
         }
     }
@@ -119,15 +146,16 @@ impl Instance {
         let mut backend = match self.load() {
             Ok(backend) => backend,
             Err(detail) => {
-                return self.listener.fell(Fall { cause: Cause::Load, detail, retry: false });
+                return self.listener.fell(Fall::without_jobs(Cause::Load, detail));
             }
         };
         self.listener.ready(clock::now().saturating_duration_since(born));
         // What panics here is not the backend: a batching rule is a researcher's code too.
         let fall = guarded(|| self.work(&mut *backend))
-            .unwrap_or_else(|detail| Some(Fall { cause: Cause::Actor, detail, retry: false }));
+            .unwrap_or_else(|detail| Some(Fall::without_jobs(Cause::Actor, detail)));
         if let Some(fall) = &fall {
             self.give_back(fall.cause);
+            self.listener.leaving();
         }
         self.bury(backend, fall);
     }
@@ -161,7 +189,7 @@ impl Instance {
     /// Drops the backend, which may panic or hang as well. The jobs are out of its reach by now, and
     /// the berth counts as busy meanwhile, so that a hang is noticed.
     fn bury(&self, backend: Box<dyn Backend>, fall: Option<Fall>) {
-        let watched = self.berth().board(self.epoch, Vec::new(), false).is_ok();
+        let watched = self.berth().board(self.epoch, Vec::new(), Passage::Shared).is_ok();
         let dropped = guarded(|| drop(backend));
         let abandoned = watched && self.berth().unload(self.epoch).is_none();
         if let Err(detail) = dropped {
@@ -180,22 +208,25 @@ impl Instance {
             return None;
         }
         let mut tally = Tally::default();
-        while let Some((size, retry)) = self.take_aboard() {
+        while let Some((size, passage)) = self.take_aboard() {
             // Runs to be made of what is aboard, the next one last.
             let mut runs = vec![size];
             while let Some(n) = runs.pop() {
-                let Some(inputs) = self.berth().begin(self.epoch, n) else { return self.late() };
+                let Some(inputs) = self.berth().begin(self.epoch, n) else { return None };
                 if inputs.is_empty() {
                     continue;
                 }
                 killpoint::reach("instance.aboard", &self.shared.name);
                 let outcome = self.run(backend, &inputs);
                 killpoint::reach("instance.computed", &self.shared.name);
-                match self.settle(outcome, inputs.len(), &mut tally) {
+                match self.settle(outcome, (inputs.len(), passage), &mut tally) {
                     Next::Go => {}
                     Next::Split(parts) => runs.extend(parts),
-                    Next::Late => return self.late(),
-                    Next::Fall(cause, detail) => return Some(Fall { cause, detail, retry }),
+                    Next::Late => {
+                        metrics::late_answer(&self.shared.name);
+                        return None;
+                    }
+                    Next::Fall(cause, detail) => return Some(Fall { cause, detail, passage }),
                 }
             }
             // What nobody waited for any more.
@@ -204,19 +235,14 @@ impl Instance {
         None
     }
 
-    fn late(&self) -> Option<Fall> {
-        metrics::late_answer(&self.shared.name);
-        None
-    }
-
     /// Waits for a batch and takes it into the berth. `None` once there is none to wait for.
-    fn take_aboard(&self) -> Option<(usize, bool)> {
+    fn take_aboard(&self) -> Option<(usize, Passage)> {
         let over = || !self.berth().is(self.epoch);
         let limit = || self.shared.limit();
         loop {
             let batch = self.shared.mailbox.take(&limit, &self.shared.latency, &over)?;
             self.note_taken(&batch);
-            let retry = batch.entries.iter().any(|entry| entry.passage == Passage::Retry);
+            let passage = batch.entries.first().map_or(Passage::Shared, |entry| entry.passage);
             let jobs = batch.entries.into_iter().map(|entry| entry.job).collect();
             let mut loose = Loose { jobs, listener: &*self.listener };
             killpoint::reach("instance.taken", &self.shared.name);
@@ -224,8 +250,8 @@ impl Instance {
             if size == 0 {
                 continue;
             }
-            match self.berth().board(self.epoch, std::mem::take(&mut loose.jobs), retry) {
-                Ok(()) => return Some((size, retry)),
+            match self.berth().board(self.epoch, std::mem::take(&mut loose.jobs), passage) {
+                Ok(()) => return Some((size, passage)),
                 Err(jobs) => {
                     self.listener.returned(ids(&jobs));
                     return None;
@@ -242,7 +268,7 @@ impl Instance {
         match result {
             Err(panic) => Err((Cause::Panic, panic)),
             Ok(Ok(predictions)) if predictions.len() == inputs.len() => {
-                self.note_done(&predictions, took);
+                self.note_done(inputs, &predictions, took);
                 Ok(predictions)
             }
             Ok(Ok(predictions)) => {
@@ -258,7 +284,7 @@ impl Instance {
     fn settle(
         &self,
         outcome: Result<Vec<Prediction>, Failed>,
-        size: usize,
+        (size, passage): (usize, Passage),
         tally: &mut Tally,
     ) -> Next {
         let (cause, detail) = match outcome {
@@ -276,7 +302,8 @@ impl Instance {
                 return Next::Split(vec![size - size / 2, size / 2]);
             }
             Cause::Broken if size > 1 => return Next::Split(vec![1; size]),
-            Cause::Broken => tally.broken += 1,
+            // The same image again says nothing more of the backend.
+            Cause::Broken if passage != Passage::Retry => tally.broken += 1,
             _ => {}
         }
         if tally.broken >= MAX_BROKEN {
@@ -305,11 +332,11 @@ impl Instance {
 
     /// Learns from a batch, unless the instance was given up meanwhile: what a hang took says
     /// nothing of the next batch.
-    fn note_done(&self, predictions: &[Prediction], took: Duration) {
+    fn note_done(&self, inputs: &[Input], predictions: &[Prediction], took: Duration) {
         if !self.berth().is(self.epoch) {
             return;
         }
-        self.shared.learn(predictions.len(), took);
+        self.shared.learn(inputs.iter().map(|input| input.frames().len()).sum(), took);
         let abstained = predictions.iter().filter(|p| p.probability().is_none()).count();
         metrics::batch_done(&self.shared.name, predictions.len(), took, abstained);
     }

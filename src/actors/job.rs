@@ -5,7 +5,7 @@
 //! takes the best verdict so far, whether or not anybody else in the engine is still alive.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -104,8 +104,13 @@ impl Slot {
         Some(outcome)
     }
 
-    /// Ends the job because the engine has let go of it. True if it had no answer yet.
+    /// Ends the job because the engine has let go of it. True if it had no answer yet, and should have
+    /// got one.
     fn abandon(&self) -> bool {
+        if self.gate.is_shut() {
+            self.answer(Err(Rejection::Draining));
+            return false;
+        }
         let best = self.state.lock().best.clone();
         let lost = Rejection::Internal("the job was lost".into());
         self.answer(best_or(best, Degraded::StageFailed, lost))
@@ -175,6 +180,8 @@ pub(crate) fn issue(id: JobId, request: Request, gate: Arc<Gate>) -> (Arc<Job>, 
 pub(crate) struct Gate {
     limit: usize,
     in_flight: AtomicUsize,
+    /// The engine is stopping: jobs that it lets go of are refused, and not lost.
+    shut: AtomicBool,
     rate: Mutex<Rate>,
 }
 
@@ -197,7 +204,20 @@ impl Rate {
 
 impl Gate {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, in_flight: AtomicUsize::new(0), rate: Mutex::new(Rate::default()) }
+        Self {
+            limit,
+            in_flight: AtomicUsize::new(0),
+            shut: AtomicBool::new(false),
+            rate: Mutex::new(Rate::default()),
+        }
+    }
+
+    pub(crate) fn shut(&self) {
+        self.shut.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_shut(&self) -> bool {
+        self.shut.load(Ordering::Acquire)
     }
 
     /// Takes a place, or says when to come back.
@@ -233,8 +253,8 @@ impl Gate {
 
     fn leave(&self, outcome: &Outcome, arrived: Instant) {
         let now = clock::now();
-        self.rate.lock().tick(now);
         if let Ok(verdict) = outcome {
+            self.rate.lock().tick(now);
             metrics::exit(&verdict.stage);
         }
         let label = match outcome {

@@ -27,10 +27,24 @@ pub struct LaneSpec {
 /// One place for an instance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Lane {
-    Resting { until: Instant, down: bool },
-    Loading { epoch: u64, since: Instant },
-    Standby { epoch: u64 },
-    Working { epoch: u64 },
+    Resting {
+        until: Instant,
+        down: bool,
+    },
+    Loading {
+        epoch: u64,
+        since: Instant,
+    },
+    Standby {
+        epoch: u64,
+    },
+    Working {
+        epoch: u64,
+    },
+    /// It takes no more batches, and has not quite ended.
+    Leaving {
+        epoch: u64,
+    },
     Closed,
 }
 
@@ -62,6 +76,7 @@ pub struct Lanes {
     restarts: Vec<Restarts>,
     has_fallen: bool,
     down: bool,
+    stopped: bool,
 }
 
 impl Lanes {
@@ -71,7 +86,7 @@ impl Lanes {
         let history = |lane| Restarts::new(spec.restart.clone(), seed + lane as u64);
         let restarts = (0..count).map(history).collect();
         let lanes = vec![Lane::Resting { until: now, down: false }; count];
-        Self { spec, lanes, restarts, has_fallen: false, down: false }
+        Self { spec, lanes, restarts, has_fallen: false, down: false, stopped: false }
     }
 
     /// How many lanes there are.
@@ -103,6 +118,11 @@ impl Lanes {
         self.which(|lane| matches!(lane, Lane::Working { .. }))
     }
 
+    /// The lanes whose instances have something to finish.
+    pub fn watched(&self) -> Vec<usize> {
+        self.which(|lane| matches!(lane, Lane::Working { .. } | Lane::Leaving { .. }))
+    }
+
     /// How many instances stand by.
     pub fn spares(&self) -> usize {
         self.which(|lane| matches!(lane, Lane::Standby { .. })).len()
@@ -123,30 +143,46 @@ impl Lanes {
         if wanted {
             self.down = false;
         }
+        self.restarts[lane].on_load();
         Some(if wanted { Duty::Work } else { Duty::Standby })
+    }
+
+    /// An instance takes no more batches. The spare that takes over, if one does.
+    pub fn left(&mut self, lane: usize, epoch: u64) -> Option<usize> {
+        if self.lanes.get(lane) != Some(&Lane::Working { epoch }) {
+            return None;
+        }
+        self.lanes[lane] = Lane::Leaving { epoch };
+        self.call_spare()
     }
 
     /// An instance is over. `progressed` tells whether the lane has finished a batch since its last
     /// fall.
     pub fn fell(&mut self, lane: usize, during: During, progressed: bool, now: Instant) -> Fallen {
         if progressed {
-            self.restarts[lane].on_progress();
+            self.restarts[lane].on_progress(now);
         }
         let plan = self.restarts[lane].on_fall(during, now);
         self.lanes[lane] = match plan {
+            _ if self.stopped => Lane::Closed,
             Plan::Restart(pause) => Lane::Resting { until: now + pause, down: false },
             Plan::Down(pause) => Lane::Resting { until: now + pause, down: true },
         };
         self.has_fallen = true;
         let called = self.call_spare();
-        self.down |= self.lanes.iter().all(|lane| matches!(lane, Lane::Resting { down: true, .. }));
+        self.note_down();
         Fallen { plan, called }
     }
 
-    /// No instance is started any more.
-    pub fn close(&mut self) {
-        self.lanes.fill(Lane::Closed);
-        self.down = true;
+    /// No instance is started any more; those that live go on.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+        for lane in &mut self.lanes {
+            if matches!(lane, Lane::Resting { .. }) {
+                *lane = Lane::Closed;
+            }
+        }
+        self.note_down();
     }
 
     /// Whether this is the instance that the lane has now.
@@ -155,7 +191,8 @@ impl Lanes {
             Some(
                 Lane::Loading { epoch: current, .. }
                 | Lane::Standby { epoch: current }
-                | Lane::Working { epoch: current },
+                | Lane::Working { epoch: current }
+                | Lane::Leaving { epoch: current },
             ) => *current == epoch,
             _ => false,
         }
@@ -173,6 +210,11 @@ impl Lanes {
         } else {
             StageState::Loading
         }
+    }
+
+    fn note_down(&mut self) {
+        let is_out = |lane: &Lane| matches!(lane, Lane::Resting { down: true, .. } | Lane::Closed);
+        self.down |= self.lanes.iter().all(is_out);
     }
 
     fn call_spare(&mut self) -> Option<usize> {
@@ -231,6 +273,36 @@ mod tests {
         }
         assert_eq!(lanes.fell(1, During::Load, false, now).called, None);
         assert_eq!((lanes.working(), lanes.spares()), (vec![0], 1));
+    }
+
+    #[test]
+    fn a_spare_is_called_before_the_fallen_has_quite_ended() {
+        let (mut lanes, now) = lanes(1, 1);
+        load(&mut lanes, 0, 1, now);
+        load(&mut lanes, 1, 2, now);
+        assert_eq!(lanes.left(0, 1), Some(1));
+        assert_eq!((lanes.working(), lanes.watched()), (vec![1], vec![0, 1]));
+        assert_eq!(lanes.fell(0, During::Work, false, now).called, None);
+    }
+
+    #[test]
+    fn when_stopped_those_that_live_go_on_and_nothing_is_started() {
+        let (mut lanes, now) = lanes(2, 0);
+        load(&mut lanes, 0, 1, now);
+        load(&mut lanes, 1, 2, now);
+        lanes.stop();
+        lanes.fell(0, During::Work, true, now);
+        assert_eq!(
+            (lanes.state(), lanes.due(now + Duration::from_secs(99))),
+            (StageState::Ready, vec![])
+        );
+        lanes.fell(1, During::Work, true, now);
+        assert_eq!(lanes.state(), StageState::Down);
+        let (mut resting, now) = self::lanes(1, 0);
+        load(&mut resting, 0, 1, now);
+        resting.fell(0, During::Work, true, now);
+        resting.stop();
+        assert_eq!(resting.state(), StageState::Down);
     }
 
     #[test]

@@ -137,9 +137,9 @@ impl<J: Queued> Mailbox<J> {
         self.len() == 0
     }
 
-    /// Jobs that would be served before a job of this priority that came now.
-    pub fn ahead_of(&self, priority: Priority) -> usize {
-        self.state.lock().former.ahead_of(priority)
+    /// Jobs that would be served before a job like this that came now.
+    pub fn ahead_of(&self, priority: Priority, deadline: Instant) -> usize {
+        self.state.lock().former.ahead_of(priority, deadline)
     }
 
     /// The jobs that are queued.

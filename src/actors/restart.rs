@@ -2,8 +2,9 @@
 //!
 //! A fall after useful work is a mishap: the next start comes quickly. Falls without a finished
 //! batch in between are a crash loop: the back-off doubles, and after too many of them in a window
-//! the stage is down, with one attempt per cool-off. A fall with a job aboard may be the job's doing
-//! and counts half; that of a job tried again is expected and does not count.
+//! the stage is down, with one attempt per cool-off; so it is after as many loads in a row that fail,
+//! however long each of them takes. A fall with a job aboard may be the job's doing and counts half;
+//! that of a job tried again is expected and does not count.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -55,6 +56,8 @@ pub enum During {
     Load,
     /// It computed jobs that it had not fallen with before.
     Work,
+    /// It computed a job that travelled alone because the stage falls often.
+    Alone,
     /// It computed a job that had been aboard at a fall before.
     Retry,
 }
@@ -64,7 +67,7 @@ impl During {
     fn weight(self) -> usize {
         match self {
             Self::Load => 2,
-            Self::Work => 1,
+            Self::Work | Self::Alone => 1,
             Self::Retry => 0,
         }
     }
@@ -76,19 +79,36 @@ pub struct Restarts {
     spec: RestartSpec,
     falls: VecDeque<(Instant, During)>,
     streak: u32,
+    /// Loads in a row that failed.
+    failed_loads: usize,
+    progress: Option<Instant>,
     jitter: u64,
 }
 
 impl Restarts {
     /// A clean history. `seed` makes the jitter repeatable.
     pub fn new(spec: RestartSpec, seed: u64) -> Self {
-        Self { spec, falls: VecDeque::new(), streak: 0, jitter: seed | 1 }
+        Self {
+            spec,
+            falls: VecDeque::new(),
+            streak: 0,
+            failed_loads: 0,
+            progress: None,
+            jitter: seed | 1,
+        }
+    }
+
+    /// A load succeeded.
+    pub fn on_load(&mut self) {
+        self.failed_loads = 0;
     }
 
     /// A batch was finished: whatever happened before is no crash loop.
-    pub fn on_progress(&mut self) {
+    pub fn on_progress(&mut self, now: Instant) {
+        self.progress = Some(now);
         self.falls.clear();
         self.streak = 0;
+        self.failed_loads = 0;
     }
 
     /// An instance fell.
@@ -98,11 +118,13 @@ impl Restarts {
         while self.falls.front().is_some_and(is_old) {
             self.falls.pop_front();
         }
-        if during == During::Retry {
+        let lives = self.progress.is_some_and(|at| now.saturating_duration_since(at) <= window);
+        if during == During::Retry || during == During::Alone && lives {
             return Plan::Restart(self.jittered(self.spec.backoff_ms));
         }
         self.falls.push_back((now, during));
-        let mut is_down = false;
+        self.failed_loads += usize::from(during == During::Load);
+        let mut is_down = self.failed_loads > self.spec.max_restarts;
         while self.weight() > 2 * self.spec.max_restarts {
             self.falls.pop_front();
             is_down = true;
@@ -157,7 +179,7 @@ mod tests {
         }
         assert_eq!(restarts.on_fall(During::Load, start), Plan::Down(Duration::from_secs(15)));
         assert_eq!(restarts.on_fall(During::Load, start), Plan::Down(Duration::from_secs(15)));
-        restarts.on_progress();
+        restarts.on_progress(start);
         assert!(matches!(restarts.on_fall(During::Load, start), Plan::Restart(_)));
     }
 
@@ -180,9 +202,36 @@ mod tests {
         let mut restarts = Restarts::new(RestartSpec::default(), 1);
         let start = crate::clock::now();
         for i in 0..50 {
-            let plan = restarts.on_fall(During::Load, start + Duration::from_secs(61 * i));
+            let plan = restarts.on_fall(During::Work, start + Duration::from_secs(61 * i));
             assert!(matches!(plan, Plan::Restart(_)), "{i}");
         }
+    }
+
+    #[test]
+    fn loads_that_fail_slowly_are_down_all_the_same() {
+        let mut restarts = Restarts::new(RestartSpec::default(), 1);
+        let start = crate::clock::now();
+        let plan = |i: u32, restarts: &mut Restarts| {
+            restarts.on_fall(During::Load, start + Duration::from_secs(121) * i)
+        };
+        assert!((0..5).all(|i| matches!(plan(i, &mut restarts), Plan::Restart(_))));
+        assert!(matches!(plan(5, &mut restarts), Plan::Down(_)));
+        restarts.on_load();
+        assert!(matches!(plan(6, &mut restarts), Plan::Restart(_)));
+    }
+
+    #[test]
+    fn a_flood_of_poison_does_not_stop_a_stage_that_finishes_batches() {
+        let mut restarts = Restarts::new(RestartSpec::default(), 1);
+        let start = crate::clock::now();
+        restarts.on_progress(start);
+        for i in 0..50 {
+            let plan = restarts.on_fall(During::Alone, start + Duration::from_secs(1) * i);
+            assert!(matches!(plan, Plan::Restart(pause) if pause < Duration::from_millis(25)));
+        }
+        let late = start + Duration::from_secs(100);
+        let plans: Vec<_> = (0..11).map(|_| restarts.on_fall(During::Alone, late)).collect();
+        assert!(matches!(plans[10], Plan::Down(_)), "nothing has been finished for too long");
     }
 
     proptest! {

@@ -12,12 +12,42 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::former::Passage;
-use super::job::JobId;
+use super::job::{JobId, Priority};
 use super::suspicion::Suspicion;
 use crate::cascade::{
     Exhausted, GiveUp, InputKind, JobView, RoutingPolicy, StageIndex, StageView, Step, best_so_far,
 };
 use crate::prediction::{Cause, Hop, HopOutcome, Prediction, Rejection, StageName, Verdict};
+
+/// Who asks how the stages are.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker<'a> {
+    /// Who is served first.
+    pub priority: Priority,
+    /// When its answer must be there.
+    pub deadline: Instant,
+    /// Falls of each stage with this job aboard: where there was one, it goes before all others.
+    pub felled: &'a [u8],
+}
+
+/// How the stages are, as far as a job is concerned.
+pub trait Outlook {
+    /// Each stage, in order.
+    fn views(&self, asker: &Asker<'_>) -> Vec<StageView>;
+}
+
+/// The same for everybody.
+impl<const N: usize> Outlook for [StageView; N] {
+    fn views(&self, _: &Asker<'_>) -> Vec<StageView> {
+        self.to_vec()
+    }
+}
+
+impl Outlook for Vec<StageView> {
+    fn views(&self, _: &Asker<'_>) -> Vec<StageView> {
+        self.clone()
+    }
+}
 
 /// What happened.
 #[derive(Clone, Debug)]
@@ -28,6 +58,8 @@ pub enum Event {
         job: JobId,
         /// What it carries.
         kind: InputKind,
+        /// Who is served first.
+        priority: Priority,
         /// When its answer must be there.
         deadline: Instant,
     },
@@ -97,6 +129,7 @@ pub enum Effect {
 #[derive(Clone, Debug)]
 struct Walk {
     kind: InputKind,
+    priority: Priority,
     deadline: Instant,
     hops: Vec<(StageIndex, Hop)>,
     lends: Vec<u8>,
@@ -112,9 +145,10 @@ struct Walk {
 }
 
 impl Walk {
-    fn new(kind: InputKind, deadline: Instant, stages: usize) -> Self {
+    fn new(kind: InputKind, priority: Priority, deadline: Instant, stages: usize) -> Self {
         Self {
             kind,
+            priority,
             deadline,
             hops: Vec::new(),
             lends: vec![0; stages],
@@ -125,6 +159,10 @@ impl Walk {
             last_chance: None,
             at: None,
         }
+    }
+
+    fn asker(&self) -> Asker<'_> {
+        Asker { priority: self.priority, deadline: self.deadline, felled: &self.felled }
     }
 
     fn view(&self, now: Instant) -> JobView<'_> {
@@ -181,20 +219,28 @@ impl Router {
         self.jobs.iter().filter(|(_, walk)| there(walk)).map(|(job, _)| *job).collect()
     }
 
-    /// The stage that a job of this kind would be lent to if it arrived now.
-    pub fn entry(&self, kind: InputKind, stages: &[StageView], now: Instant) -> Option<StageIndex> {
-        let walk = Walk::new(kind, now + Duration::from_secs(3600), self.stages.len());
-        match self.policy.next(&walk.view(now), stages) {
-            Step::Ask(stage) if stage < self.stages.len() => Some(stage),
-            _ => None,
+    /// The stages that a job of this kind would be lent to if it arrived now: the first, and those that
+    /// would stand in for it.
+    pub fn entries(&self, kind: InputKind, stages: &dyn Outlook, now: Instant) -> Vec<StageIndex> {
+        let far = now + Duration::from_secs(3600);
+        let mut walk = Walk::new(kind, Priority::Normal, far, self.stages.len());
+        let views = stages.views(&walk.asker());
+        let mut entries = Vec::new();
+        while let Step::Ask(stage) = self.policy.next(&walk.view(now), &views) {
+            if walk.closed.get(stage).copied().unwrap_or(true) {
+                break;
+            }
+            walk.closed[stage] = true;
+            entries.push(stage);
         }
+        entries
     }
 
     /// Decides. `stages` tells how each stage is at this moment.
-    pub fn on(&mut self, event: Event, stages: &[StageView], now: Instant) -> Vec<Effect> {
+    pub fn on(&mut self, event: Event, stages: &dyn Outlook, now: Instant) -> Vec<Effect> {
         match event {
-            Event::Arrived { job, kind, deadline } => {
-                let walk = Walk::new(kind, deadline, self.stages.len());
+            Event::Arrived { job, kind, priority, deadline } => {
+                let walk = Walk::new(kind, priority, deadline, self.stages.len());
                 self.jobs.insert(job, walk);
                 self.advance(job, stages, now).into_iter().collect()
             }
@@ -212,7 +258,7 @@ impl Router {
             Event::Failed { stage, cause, jobs } => {
                 let size = jobs.len();
                 let mut effects = Vec::with_capacity(size);
-                if is_felling(cause) && size > 0 {
+                if costs_a_restart(cause) && size > 0 {
                     self.note_batch(stage, true, now);
                 }
                 for job in jobs {
@@ -244,6 +290,7 @@ impl Router {
         let there = walk.at.take_if(|(at, _)| *at == stage).is_some();
         if there {
             walk.lends[stage] = walk.lends[stage].saturating_sub(1);
+            walk.last_chance.take_if(|at| *at == stage);
         }
         there
     }
@@ -261,7 +308,8 @@ impl Router {
         let Some((_, since)) = walk.at.take_if(|(at, _)| *at == stage) else { return false };
         let suspicion = &mut self.suspicions[stage];
         let felled = matches!(&outcome, HopOutcome::Failed(cause) if is_felling(*cause));
-        if walk.last_chance == Some(stage) {
+        let is_answer = matches!(&outcome, HopOutcome::Predicted(_));
+        if walk.last_chance == Some(stage) && (felled || is_answer) {
             suspicion.on_last_chance(felled, now);
         }
         match &outcome {
@@ -289,9 +337,10 @@ impl Router {
     }
 
     /// Asks the policy for a job's next step.
-    fn advance(&mut self, job: JobId, stages: &[StageView], now: Instant) -> Option<Effect> {
+    fn advance(&mut self, job: JobId, stages: &dyn Outlook, now: Instant) -> Option<Effect> {
         let walk = self.jobs.get(&job)?;
-        match self.policy.next(&walk.view(now), stages) {
+        let views = stages.views(&walk.asker());
+        match self.policy.next(&walk.view(now), &views) {
             Step::Ask(stage) if !walk.closed.get(stage).copied().unwrap_or(true) => {
                 self.lend(job, stage, now)
             }
@@ -317,10 +366,10 @@ impl Router {
                 Some(Effect::Reject { job, rejection: Rejection::Deadline })
             }
             Step::GiveUp(GiveUp::NoStage) => {
-                if let Some(stage) = self.last_chance(job, stages, now) {
+                if let Some(stage) = self.last_chance(job, &views, now) {
                     return self.lend(job, stage, now);
                 }
-                let detail = self.explain(job, stages);
+                let detail = self.explain(job, &views);
                 self.jobs.remove(&job);
                 Some(Effect::Reject { job, rejection: Rejection::Unavailable { detail } })
             }
@@ -351,7 +400,7 @@ impl Router {
     }
 
     /// The stage that may try a job once more although the job is taken for poison there: only where
-    /// the alternative is no answer at all.
+    /// the alternative is no answer at all, and no other stage has fallen with it.
     fn last_chance(
         &mut self,
         job: JobId,
@@ -363,8 +412,11 @@ impl Router {
             stages.get(*stage).is_some_and(|view| view.available)
                 && walk.lends[*stage] < self.max_lends
                 && walk.last_chance.is_none()
+                && walk.felled.iter().filter(|falls| **falls > 0).count() == 1
                 && self.suspicions[*stage].grants_last_chance(now)
         })?;
+        // One at a time: until it is known better, it was in vain.
+        self.suspicions[stage].on_last_chance(true, now);
         walk.last_chance = Some(stage);
         Some(stage)
     }
@@ -403,9 +455,14 @@ impl Router {
     }
 }
 
-/// Whether this cause ends an instance and may be the doing of one image aboard.
+/// Whether this may be the doing of one image aboard.
 fn is_felling(cause: Cause) -> bool {
-    matches!(cause, Cause::Panic | Cause::Broken | Cause::WrongCount | Cause::Hang)
+    cause == Cause::Broken || costs_a_restart(cause)
+}
+
+/// Whether it ends the instance as well.
+fn costs_a_restart(cause: Cause) -> bool {
+    matches!(cause, Cause::Panic | Cause::WrongCount | Cause::Hang)
 }
 
 fn trace(hops: &[(StageIndex, Hop)]) -> Vec<Hop> {

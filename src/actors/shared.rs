@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::berth::Berth;
 use super::former::Queued;
 use super::job::{Job, JobId, Priority};
-use super::latency::LatencyTable;
+use super::latency::{Crowd, LatencyTable};
 use super::mailbox::Mailbox;
 use crate::clock;
 use crate::metrics;
@@ -17,7 +17,7 @@ use crate::prediction::StageName;
 
 /// An idle stage that has computed nothing for so long is asked as if it cost nothing: what was
 /// learned may be out of date, and a stage that is never asked never learns better.
-const STALE: Duration = Duration::from_secs(5);
+const STALE: Duration = Duration::from_secs(1);
 
 /// A batch that takes so many times what such a batch is known to take at most has hung, ...
 const HANG_FACTOR: u32 = 20;
@@ -118,26 +118,38 @@ impl StageShared {
         self.mailbox.wake_all();
     }
 
-    /// Learns what a batch took.
-    pub(crate) fn learn(&self, size: usize, took: Duration) {
-        self.latency.lock().observe(size, took);
-        *self.learned.lock() = Some(clock::now());
+    /// Learns what a batch of so many pictures took. What was learned long ago is replaced.
+    pub(crate) fn learn(&self, pictures: usize, took: Duration) {
+        let (mut table, mut learned) = (self.latency.lock(), self.learned.lock());
+        let now = clock::now();
+        if learned.replace(now).is_none_or(|at| now.saturating_duration_since(at) > took + STALE) {
+            table.forget(pictures);
+        }
+        table.observe(pictures, took);
     }
 
-    /// After how long a batch of this size counts as hung: what was learned, within the settings.
-    pub(crate) fn hang_after(&self, size: usize) -> Duration {
+    /// A batch of so many pictures has taken far longer than it should: the settings decide about the
+    /// next one.
+    pub(crate) fn forget(&self, pictures: usize) {
+        self.latency.lock().forget(pictures);
+    }
+
+    /// After how long a batch of so many pictures counts as hung: by what was learned of this very
+    /// size, within the settings.
+    pub(crate) fn hang_after(&self, pictures: usize) -> Duration {
         let most = Duration::from_millis(self.hang_ms.load(Ordering::Acquire));
-        match self.latency.lock().bound(size) {
-            Some(bound) if size > 0 => (bound * HANG_FACTOR).max(HANG_LEAST).min(most),
-            _ => most,
+        match self.latency.lock().settled_bound(pictures) {
+            Some(bound) => (bound * HANG_FACTOR).max(HANG_LEAST).min(most),
+            None => most,
         }
     }
 
     /// Waiting plus computing time that a job which enters at `now` behind `ahead` others will hardly
     /// exceed. Zero if nothing is known.
     pub(crate) fn predicted(&self, ahead: usize, ready: usize, now: Instant) -> Duration {
-        let Some(wait) = self.wait(ahead, ready, now) else { return Duration::ZERO };
-        wait + self.latency.lock().bound(1).unwrap_or_default()
+        let (wait, service) = self.expected(ahead, ready, now);
+        let size = ahead % self.limit().max(1) + 1;
+        wait + self.latency.lock().bound(size).filter(|_| !service.is_zero()).unwrap_or_default()
     }
 
     /// How long a job that enters at `now` behind `ahead` others will wait and be computed, on
@@ -148,19 +160,14 @@ impl StageShared {
         ready: usize,
         now: Instant,
     ) -> (Duration, Duration) {
-        let Some(wait) = self.wait(ahead, ready, now) else { return Default::default() };
-        (wait, self.latency.lock().mean(1).unwrap_or_default())
-    }
-
-    fn wait(&self, ahead: usize, ready: usize, now: Instant) -> Option<Duration> {
-        let busy = self.berths.iter().filter(|berth| berth.busy().is_some()).count();
-        let fresh = |at: Instant| now.saturating_duration_since(at) < STALE;
-        if busy == 0 && ahead == 0 && !self.learned.lock().is_some_and(fresh) {
-            return None;
+        let busy = self.berths.iter().filter_map(|berth| berth.busy());
+        let since = |at: Instant| now.saturating_duration_since(at);
+        let running: Vec<_> = busy.map(|busy| (busy.pictures, since(busy.since))).collect();
+        let is_fresh = self.learned.lock().is_some_and(|at| since(at) < STALE);
+        if running.is_empty() && ahead == 0 && !is_fresh {
+            return Default::default();
         }
-        let limit = self.limit();
-        let full = self.latency.lock().mean(limit)?;
-        let turns = (ahead / limit.max(1) + busy) / ready.max(1);
-        Some(full * u32::try_from(turns).unwrap_or(u32::MAX))
+        let crowd = Crowd { running: &running, ahead, limit: self.limit(), ready };
+        self.latency.lock().forecast(&crowd).unwrap_or_default()
     }
 }

@@ -11,7 +11,9 @@ use actix::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::batching::{BatchingRule, BatchingSpec};
+use super::berth::Aboard;
 use super::board::{Board, Doom, StageState};
+use super::former::Passage;
 use super::instance::{Fall, Instance, Lease, Listener, ids};
 use super::job::JobId;
 use super::killpoint;
@@ -173,7 +175,7 @@ impl Stage {
         self.lanes.started(lane, epoch, clock::now());
         if let Err(error) = instance.spawn() {
             let detail = format!("no thread: {error}");
-            self.fall(lane, During::Load, Fall { cause: Cause::Load, detail, retry: false });
+            self.fall(lane, During::Load, Fall::without_jobs(Cause::Load, detail));
         }
         self.publish();
     }
@@ -213,46 +215,48 @@ impl Stage {
             status.last_fall = Some((cause, detail));
         });
         if cause == Cause::DeviceLost {
-            self.lanes.close();
+            self.lanes.stop();
             self.board.doom(Doom::DeviceLost);
         }
         self.publish();
-        self.return_queue_if_down();
+        self.return_queue();
     }
 
-    /// Nobody takes what is queued at a stage that is down; the cascade goes round it.
-    fn return_queue_if_down(&self) {
-        if self.lanes.state() == StageState::Down {
+    /// While nobody works here, what is queued may be better off elsewhere: the cascade decides again.
+    fn return_queue(&self) {
+        if self.lanes.state() != StageState::Ready {
             let queued: Vec<_> = self.shared.mailbox.drain().into_iter().map(|e| e.job).collect();
             let jobs = ids(&queued);
             self.supervisor.report(Report::Returned { stage: self.shared.index, jobs });
         }
     }
 
+    /// An instance takes no more batches: a spare takes over before its backend is dropped.
+    fn leaving(&mut self, lane: usize, epoch: u64) {
+        if let Some(spare) = self.lanes.left(lane, epoch) {
+            self.shared.berths[spare].call();
+        }
+        self.publish();
+    }
+
     /// Gives up an instance that makes no progress. A thread cannot be killed: it is left behind,
     /// and whatever it still says is ignored.
-    fn abandon(&mut self, lane: usize, detail: String) {
-        let aboard = self.shared.berths[lane].assign(self.shared.next_epoch());
-        if let Some(lease) = self.leases[lane].take() {
+    fn abandon(&mut self, lane: usize, aboard: Option<Aboard>, detail: String) {
+        if let Some(count) = self.leases[lane].take().and_then(|lease| lease.abandon()) {
             metrics::abandoned_threads(&self.shared.name, 1.0);
-            if lease.abandon() > self.hang_limit.most {
-                self.lanes.close();
+            if count > self.hang_limit.most {
+                self.lanes.stop();
                 self.board.doom(Doom::TooManyHung);
             }
         }
         self.board.update(self.shared.index, |status| status.abandoned += 1);
         let (stage, cause) = (self.shared.index, Cause::Hang);
-        let retry = aboard.as_ref().is_some_and(|aboard| aboard.retry);
-        let (running, waiting) = aboard.map(|aboard| aboard.split()).unwrap_or_default();
-        let during = during(&running, retry);
+        let passage = aboard.as_ref().map_or(Passage::Shared, |aboard| aboard.passage);
+        let (running, waiting) = aboard.map(Aboard::split).unwrap_or_default();
+        let during = if running.is_empty() { During::Load } else { during(passage) };
         self.supervisor.report(Report::Failed { stage, cause, jobs: ids(&running) });
         self.supervisor.report(Report::Returned { stage, jobs: ids(&waiting) });
-        if self.board.has_doom() {
-            self.publish();
-            self.return_queue_if_down();
-        } else {
-            self.fall(lane, during, Fall { cause, detail, retry });
-        }
+        self.fall(lane, during, Fall { cause, detail, passage });
     }
 
     /// Looks after every lane.
@@ -264,14 +268,21 @@ impl Stage {
         }
         for lane in self.lanes.overdue(now) {
             let limit = self.blueprint.spec.load_timeout_ms;
-            self.abandon(lane, format!("not loaded after {limit} ms"));
+            let aboard = self.shared.berths[lane].assign(self.shared.next_epoch());
+            self.abandon(lane, aboard, format!("not loaded after {limit} ms"));
         }
-        for lane in self.lanes.working() {
+        for lane in self.lanes.watched() {
             let Some(busy) = self.shared.berths[lane].busy() else { continue };
-            let limit = self.shared.hang_after(busy.size);
-            if now.saturating_duration_since(busy.since) > limit {
-                self.abandon(lane, format!("no answer for {limit:?}"));
+            let limit = self.shared.hang_after(busy.pictures);
+            if now.saturating_duration_since(busy.since) <= limit {
+                continue;
             }
+            let epoch = self.shared.next_epoch();
+            let Some(aboard) = self.shared.berths[lane].give_up(epoch, busy.since) else {
+                continue;
+            };
+            self.shared.forget(busy.pictures);
+            self.abandon(lane, Some(aboard), format!("no answer for {limit:?}"));
         }
         metrics::queue_depth(&self.shared.name, self.shared.mailbox.len());
     }
@@ -294,12 +305,12 @@ impl Stage {
     }
 }
 
-/// What an instance was doing that had these jobs.
-fn during<T>(jobs: &[T], retry: bool) -> During {
-    match (jobs.is_empty(), retry) {
-        (true, _) => During::Load,
-        (false, true) => During::Retry,
-        (false, false) => During::Work,
+/// What an instance was doing whose jobs travelled like this.
+fn during(passage: Passage) -> During {
+    match passage {
+        Passage::Shared => During::Work,
+        Passage::Alone => During::Alone,
+        Passage::Retry => During::Retry,
     }
 }
 
@@ -333,6 +344,7 @@ pub(crate) struct FromInstance {
 
 enum What {
     Ready { load_time: Duration },
+    Leaving,
     Fell(Fall),
 }
 
@@ -345,11 +357,11 @@ impl Handler<FromInstance> for Stage {
         let FromInstance { lane, epoch, what } = message;
         match what {
             What::Ready { load_time } => self.loaded(lane, epoch, load_time),
+            What::Leaving => self.leaving(lane, epoch),
             What::Fell(fall) if self.lanes.is_current(lane, epoch) => {
-                let during = match (fall.cause, fall.retry) {
-                    (Cause::Load | Cause::Actor, _) => During::Load,
-                    (_, true) => During::Retry,
-                    (_, false) => During::Work,
+                let during = match fall.cause {
+                    Cause::Load | Cause::Actor => During::Load,
+                    _ => during(fall.passage),
                 };
                 self.fall(lane, during, fall);
             }
@@ -416,6 +428,10 @@ impl Listener for StageListener {
         if !jobs.is_empty() {
             self.supervisor.report(Report::Returned { stage: self.index, jobs });
         }
+    }
+
+    fn leaving(&self) {
+        self.tell(What::Leaving);
     }
 
     fn fell(&self, fall: Fall) {

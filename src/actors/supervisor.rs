@@ -7,14 +7,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 
 use super::board::Board;
 use super::instance::ids;
 use super::job::{Job, JobId};
-use super::router::{Effect, Event, Router};
+use super::router::{Asker, Effect, Event, Outlook, Router};
 use super::shared::StageShared;
 use super::stage::{Blueprint, HangLimit, Stage, StageTuning, Stop};
 use crate::cascade::{Exhausted, InputKind, RoutingPolicy, StageIndex, StageView};
@@ -118,6 +118,30 @@ pub(crate) struct Subordinate {
     pub(crate) address: Option<Addr<Stage>>,
 }
 
+/// How the stages are at this moment, as the router is told.
+struct Lookout<'a> {
+    stages: &'a [Subordinate],
+    board: &'a Board,
+    now: Instant,
+}
+
+impl Outlook for Lookout<'_> {
+    fn views(&self, asker: &Asker<'_>) -> Vec<StageView> {
+        let view = |(index, stage): (usize, &Subordinate)| {
+            let (ready, loading) = self.board.readiness(index);
+            let is_retry = asker.felled.get(index).is_some_and(|falls| *falls > 0);
+            let ahead = if is_retry {
+                0
+            } else {
+                stage.shared.mailbox.ahead_of(asker.priority, asker.deadline)
+            };
+            let predicted = stage.shared.predicted(ahead, ready, self.now) + loading;
+            StageView { available: self.board.state(index).takes_jobs(), predicted }
+        };
+        self.stages.iter().enumerate().map(view).collect()
+    }
+}
+
 impl Supervisor {
     /// Starts the supervisor and its stages in an arbiter of their own.
     pub(crate) fn spawn(
@@ -153,22 +177,11 @@ impl Supervisor {
         SupervisorPort { address: ctx.address(), waiting: self.waiting.clone() }
     }
 
-    /// How each stage is at this moment.
-    fn views(&self) -> Vec<StageView> {
-        let now = clock::now();
-        let view = |(index, stage): (usize, &Subordinate)| {
-            let (ready, loading) = self.board.readiness(index);
-            let ahead = stage.shared.mailbox.len();
-            let predicted = stage.shared.predicted(ahead, ready, now) + loading;
-            StageView { available: self.board.state(index).takes_jobs(), predicted }
-        };
-        self.stages.iter().enumerate().map(view).collect()
-    }
-
     /// Feeds the router and carries out what it says.
     fn on(&mut self, event: Event) {
-        let views = self.views();
-        let effects = self.router.on(event, &views, clock::now());
+        let now = clock::now();
+        let outlook = Lookout { stages: &self.stages, board: &self.board, now };
+        let effects = self.router.on(event, &outlook, now);
         for effect in effects {
             self.carry_out(effect);
         }
@@ -213,8 +226,11 @@ impl Supervisor {
             self.jobs.remove(&job);
             self.on(Event::Closed { job });
         }
-        let entry = self.router.entry(InputKind::Image, &self.views(), clock::now());
-        self.board.set_entry(entry);
+        let now = clock::now();
+        let outlook = Lookout { stages: &self.stages, board: &self.board, now };
+        let entries = |kind| self.router.entries(kind, &outlook, now);
+        let entries = [entries(InputKind::Image), entries(InputKind::Clip)].concat();
+        self.board.set_entries(&entries);
     }
 
     fn stage_died(&mut self, index: StageIndex, port: SupervisorPort) {
@@ -280,6 +296,7 @@ impl Handler<Submit> for Supervisor {
             let arrived = Event::Arrived {
                 job: job.id,
                 kind: job.request.input.kind(),
+                priority: job.request.priority,
                 deadline: job.request.deadline,
             };
             supervisor.jobs.insert(job.id, job);

@@ -29,6 +29,10 @@ struct QueryWishes {
 }
 
 impl Wishes {
+    /// The longest deadline and the first place.
+    pub(crate) const BEST: Self =
+        Self { deadline: Some(Duration::MAX), priority: Some(Priority::Validator) };
+
     /// What the head of the request says.
     pub(crate) fn of(request: &HttpRequest) -> Result<Self, Failure> {
         let query = Self::of_query(request.query_string())?;

@@ -112,11 +112,15 @@ async fn answer(
     let head = Wishes::of(request)?;
     let arrived = exchange.arrived();
     let deadline = head.deadline(arrived, &state.spec);
-    let admission = state.engine.admit(deadline, head.priority.unwrap_or_default())?;
     let kind = Kind::of(request.headers())?;
+    // The body may say more; until it is read, the best that it may say counts.
+    let hoped = if kind == Kind::Raw { head } else { head.or(Wishes::BEST) };
+    let latest = hoped.deadline(arrived, &state.spec);
+    let priority = hoped.priority.unwrap_or_default();
+    let admission = state.engine.admit(latest, priority)?;
     let body = receive(request, payload, state, arrived, deadline).await?;
     exchange.note(|said| said.bytes = body.bytes.len());
-    let still = || state.engine.check(deadline, head.priority.unwrap_or_default());
+    let still = || state.engine.check(latest, priority);
     let (input, said, _held) = decode((kind, body), state, deadline, still).await?;
     let wishes = head.or(said);
     let priority = wishes.priority.unwrap_or_default();

@@ -5,18 +5,21 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::job::Job;
 use super::script::Fault;
-use super::world::Job;
 use crate::actors::batching::{BatchingSpec, Rules};
+use crate::actors::board::StageState;
 use crate::actors::former::{Dropped, Formed, Former, Passage};
 use crate::actors::lanes::{Duty, LaneSpec, Lanes};
-use crate::actors::latency::LatencyTable;
+use crate::actors::latency::{Crowd, LatencyTable};
 use crate::actors::restart::{During, Plan, RestartSpec};
+use crate::actors::router::Asker;
 use crate::cascade::StageView;
 use crate::prediction::Cause;
 
 const MAX_BATCH: usize = 8;
 const HANG: Duration = Duration::from_millis(500);
+pub(super) const LOAD_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What came of a run.
 pub(super) enum Outcome {
@@ -57,7 +60,7 @@ struct Hand {
     run: u64,
     since: Option<Instant>,
     fault: Option<Fault>,
-    retry: bool,
+    passage: Option<Passage>,
     broken: usize,
     progressed: bool,
 }
@@ -83,6 +86,7 @@ pub(super) struct Crew {
     pub(super) strikes: Vec<Fault>,
     pub(super) too_big_above: usize,
     pub(super) fail_loads: u32,
+    pub(super) hang_loads: bool,
     pub(super) load_time: Duration,
     latency: LatencyTable,
     limit: usize,
@@ -92,7 +96,7 @@ pub(super) struct Crew {
 
 impl Crew {
     pub(super) fn new(index: usize, (instances, spares): (usize, usize), now: Instant) -> Self {
-        let load_timeout = Duration::from_secs(60);
+        let load_timeout = LOAD_TIMEOUT;
         let spec = LaneSpec { instances, spares, load_timeout, restart: RestartSpec::default() };
         let lanes = Lanes::new(spec.clone(), index as u64 * 1000, now);
         Self {
@@ -104,6 +108,7 @@ impl Crew {
             strikes: Vec::new(),
             too_big_above: 0,
             fail_loads: 0,
+            hang_loads: false,
             load_time: Duration::from_millis(50),
             latency: LatencyTable::new(MAX_BATCH),
             limit: MAX_BATCH,
@@ -111,11 +116,18 @@ impl Crew {
         }
     }
 
-    pub(super) fn view(&self) -> StageView {
-        let full = self.latency.mean(self.limit).unwrap_or_default();
-        let turns = self.former.len() / self.limit + 1;
-        let predicted = full * u32::try_from(turns).unwrap_or(u32::MAX);
-        StageView { available: self.lanes.state().takes_jobs(), predicted }
+    pub(super) fn view(&self, asker: &Asker<'_>, now: Instant) -> StageView {
+        let since = |at: Instant| now.saturating_duration_since(at);
+        let hands = self.hands.iter().filter_map(|hand| Some((hand.running, since(hand.since?))));
+        let running: Vec<_> = hands.collect();
+        let is_retry = asker.felled[self.index] > 0;
+        let ahead = if is_retry { 0 } else { self.former.ahead_of(asker.priority, asker.deadline) };
+        let ready = self.lanes.working().len();
+        let crowd = Crowd { running: &running, ahead, limit: self.limit, ready };
+        let (wait, service) = self.latency.forecast(&crowd).unwrap_or_default();
+        let state = self.lanes.state();
+        let loading = if state == StageState::Ready { Duration::ZERO } else { self.load_time };
+        StageView { available: state.takes_jobs(), predicted: wait + service + loading }
     }
 
     pub(super) fn retune(&mut self, max_batch: usize) {
@@ -141,6 +153,10 @@ impl Crew {
         let run = self.hands[lane].run;
         self.hands[lane] = Hand { epoch: self.epoch, run: run + 1, ..Hand::default() };
         self.lanes.started(lane, self.epoch, now);
+        if self.hang_loads && self.fail_loads > 0 {
+            self.fail_loads -= 1;
+            return (self.epoch, LOAD_TIMEOUT * 2);
+        }
         (self.epoch, self.load_time)
     }
 
@@ -149,7 +165,7 @@ impl Crew {
         if !self.lanes.is_current(lane, epoch) {
             return None;
         }
-        if self.fail_loads > 0 {
+        if self.fail_loads > 0 && !self.hang_loads {
             self.fail_loads -= 1;
             return Some(false);
         }
@@ -176,7 +192,7 @@ impl Crew {
             Formed::Wait(wait) => Ok(Some((lane, Some(wait)))),
             Formed::Batch(entries) => {
                 let hand = &mut self.hands[lane];
-                hand.retry = entries.iter().any(|entry| entry.passage == Passage::Retry);
+                hand.passage = entries.first().map(|entry| entry.passage);
                 hand.jobs = entries.into_iter().map(|entry| entry.job).collect();
                 hand.runs = vec![hand.jobs.len()];
                 hand.since = Some(now);
@@ -212,7 +228,7 @@ impl Crew {
         hand.fault = self.strikes.pop().or(poison);
         let takes = Duration::from_millis(5 + 3 * size as u64)
             .mul_f64(jitter(seed ^ hand.jobs.front().map_or(0, |job| job.id)));
-        let bound = self.latency.bound(size).map_or(HANG, |bound| bound * 20);
+        let bound = self.latency.settled_bound(size).map_or(HANG, |bound| bound * 20);
         Some(Begun {
             run: hand.run,
             takes: (hand.fault != Some(Fault::Hang)).then_some(takes),
@@ -252,7 +268,7 @@ impl Crew {
                 hand.runs.extend(vec![1; size]);
                 return Some(Outcome::Again);
             }
-            Cause::Broken => hand.broken += 1,
+            Cause::Broken if hand.passage != Some(Passage::Retry) => hand.broken += 1,
             _ => {}
         }
         if hand.broken >= 3 {
@@ -295,7 +311,11 @@ impl Crew {
 
     fn fall_of(&mut self, lane: usize, cause: Cause) -> Outcome {
         let hand = &mut self.hands[lane];
-        let during = if hand.retry { During::Retry } else { During::Work };
+        let during = match hand.passage {
+            Some(Passage::Retry) => During::Retry,
+            Some(Passage::Alone) => During::Alone,
+            _ => During::Work,
+        };
         let (running, waiting) = hand.leave();
         Outcome::Fell(cause, Fell { running, waiting, during })
     }

@@ -49,10 +49,11 @@ pub(super) enum Act {
         stage: StageIndex,
         size: usize,
     },
-    /// The next so many loads of the stage fail.
+    /// The next so many loads of the stage fail, or hang.
     FailLoads {
         stage: StageIndex,
         count: u32,
+        hang: bool,
     },
     /// Loads of the stage take so long from now on.
     LoadTime {
@@ -100,8 +101,10 @@ impl Script {
         let stages = rng.random_range(1..=3_usize);
         let crews = (0..stages).map(|_| (rng.random_range(1..=2), rng.random_range(0..=1)));
         let mut script = Self { seed, crews: crews.collect(), only_poison, inputs: Vec::new() };
-        let mean_gap = Duration::from_micros(rng.random_range(3_000..60_000));
-        let poison = rng.random_range(0.0..0.2);
+        // From a rush of seconds to a quiet quarter of an hour.
+        let mean_gap = Duration::from_secs_f64(f64::powf(10.0, rng.random_range(-2.5..0.4)));
+        let most = if only_poison { 0.3 } else { 0.2 };
+        let poison = rng.random_range(0.0..most);
         let mut at = Duration::ZERO;
         for id in 0..rng.random_range(50..400) {
             at += mean_gap.mul_f64(-f64::ln(rng.random_range(1e-6..1.0)));
@@ -141,7 +144,10 @@ impl Script {
         match rng.random_range(0..7) {
             0 | 1 => Act::Strike { stage, fault: FAULTS[rng.random_range(0..FAULTS.len())] },
             2 => Act::TooBigAbove { stage, size: rng.random_range(0..4) },
-            3 => Act::FailLoads { stage, count: rng.random_range(1..9) },
+            3 => {
+                let hang = rng.random_bool(0.3);
+                Act::FailLoads { stage, count: rng.random_range(1..9), hang }
+            }
             4 => {
                 let takes = Duration::from_millis(rng.random_range(1..3_000));
                 Act::LoadTime { stage, takes }

@@ -1,56 +1,24 @@
 //! The engine without threads: router, formers and lanes under a simulated clock, with a ledger that
 //! is checked after every event.
 
-use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::crew::{Crew, Fell};
+use super::crew::{Crew, Fell, LOAD_TIMEOUT};
+use super::job::Job;
 use super::script::{Act, Arrival, Script};
-use crate::actors::Priority;
 use crate::actors::board::StageState;
-use crate::actors::former::{Passage, Queued};
+use crate::actors::former::Passage;
 use crate::actors::job::JobId;
-use crate::actors::router::{Effect, Event, Router};
+use crate::actors::router::{Asker, Effect, Event, Outlook, Router};
 use crate::cascade::{Condition, Exhausted, InputKind, StageIndex, StageRule, StageView, policy};
 use crate::prediction::{Cause, Degraded, Prediction};
 
 pub(super) const MAX_LENDS: u8 = 3;
 const MAX_EVENTS: usize = 50_000;
-
-/// A job, and what has become of it.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) id: u64,
-    pub(super) spec: Arrival,
-    pub(super) deadline: Instant,
-    /// Answered, or its client has left.
-    pub(super) closed: Cell<bool>,
-    answers: Cell<u8>,
-    has_best: Cell<bool>,
-    has_score: Cell<bool>,
-    lends: RefCell<Vec<u8>>,
-    said: RefCell<Vec<bool>>,
-    /// Falls that it caused, by stage.
-    falls: RefCell<Vec<u8>>,
-}
-
-impl Queued for Rc<Job> {
-    fn id(&self) -> JobId {
-        JobId(self.id)
-    }
-    fn priority(&self) -> Priority {
-        self.spec.priority
-    }
-    fn deadline(&self) -> Instant {
-        self.deadline
-    }
-    fn is_closed(&self) -> bool {
-        self.closed.get()
-    }
-}
+const MS: Duration = Duration::from_millis(1);
 
 /// What comes next by itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,6 +42,18 @@ pub(super) enum Sabotage {
     LoseFallen,
     /// The dead are computed.
     KeepDead,
+}
+
+/// The stages as the router is told of them.
+struct Lookout<'a> {
+    crews: &'a [Crew],
+    now: Instant,
+}
+
+impl Outlook for Lookout<'_> {
+    fn views(&self, asker: &Asker<'_>) -> Vec<StageView> {
+        self.crews.iter().map(|crew| crew.view(asker, self.now)).collect()
+    }
 }
 
 /// See the module.
@@ -173,9 +153,13 @@ impl<'a> World<'a> {
             }
             Next::Form { stage } => self.form(stage),
             Next::Round { stage } => {
+                for lane in self.crews[stage].lanes.overdue(self.now) {
+                    self.fall(stage, lane, Cause::Hang, Fell::default())?;
+                }
                 for lane in self.crews[stage].lanes.due(self.now) {
                     let (epoch, takes) = self.crews[stage].start(lane, self.now);
                     self.after(takes, Next::Loaded { stage, lane, epoch });
+                    self.after(LOAD_TIMEOUT + MS, Next::Round { stage });
                 }
                 Ok(())
             }
@@ -195,7 +179,9 @@ impl<'a> World<'a> {
             Act::Arrive(spec) => return self.arrive(self.script.inputs[index].id, spec),
             Act::Strike { stage, fault } => self.crews[stage].strikes.push(fault),
             Act::TooBigAbove { stage, size } => self.crews[stage].too_big_above = size,
-            Act::FailLoads { stage, count } => self.crews[stage].fail_loads = count,
+            Act::FailLoads { stage, count, hang } => {
+                (self.crews[stage].fail_loads, self.crews[stage].hang_loads) = (count, hang);
+            }
             Act::LoadTime { stage, takes } => self.crews[stage].load_time = takes,
             Act::Reload { exit_below, exit_above, max_batch } => {
                 let rules = rules(self.crews.len(), exit_below, exit_above);
@@ -210,26 +196,16 @@ impl<'a> World<'a> {
 
     fn arrive(&mut self, id: u64, spec: Arrival) -> Result<(), String> {
         let (deadline, leaves) = (self.now + spec.within, spec.leaves_after);
-        let stages = self.crews.len();
-        let job = Job {
-            id,
-            spec,
-            deadline,
-            closed: Cell::new(false),
-            answers: Cell::new(0),
-            has_best: Cell::new(false),
-            has_score: Cell::new(false),
-            lends: RefCell::new(vec![0; stages]),
-            said: RefCell::new(vec![false; stages]),
-            falls: RefCell::new(vec![0; stages]),
-        };
+        let job = Job::new(id, spec, deadline, self.crews.len());
         self.jobs.insert(id, Rc::new(job));
         self.open += 1;
         self.at(deadline, Next::Deadline(id));
         if let Some(leaves) = leaves {
             self.after(leaves, Next::Leave(id));
         }
-        self.route(Event::Arrived { job: JobId(id), kind: InputKind::Image, deadline })
+        let priority = self.jobs[&id].spec.priority;
+        let (job, kind) = (JobId(id), InputKind::Image);
+        self.route(Event::Arrived { job, kind, priority, deadline })
     }
 
     /// The caller's timer: what the ticket does.
@@ -256,10 +232,6 @@ impl<'a> World<'a> {
         self.after(Duration::from_millis(50), Next::Sweep(id));
     }
 
-    fn views(&self) -> Vec<StageView> {
-        self.crews.iter().map(|crew| crew.view()).collect()
-    }
-
     fn route(&mut self, event: Event) -> Result<(), String> {
         if let Event::Returned { stage, jobs } = &event {
             for job in jobs {
@@ -267,8 +239,8 @@ impl<'a> World<'a> {
                 self.jobs[&job.0].lends.borrow_mut()[*stage] -= 1;
             }
         }
-        let views = self.views();
-        for effect in self.router.on(event, &views, self.now) {
+        let lookout = Lookout { crews: &self.crews, now: self.now };
+        for effect in self.router.on(event, &lookout, self.now) {
             self.tell(|| format!("    {}", told(&effect)));
             match effect {
                 Effect::Lend { job, stage, passage, best, .. } => {
@@ -293,6 +265,9 @@ impl<'a> World<'a> {
         has_best: bool,
     ) -> Result<(), String> {
         let job = self.jobs[&id].clone();
+        if job.routed.get() {
+            return Err(format!("job {id} is lent to s{stage} after its answer"));
+        }
         if self.crews.iter().any(|crew| crew.holds(id)) {
             return Err(format!("job {id} is lent to s{stage} while another stage has it"));
         }
@@ -318,6 +293,9 @@ impl<'a> World<'a> {
         rejected: Option<&str>,
     ) -> Result<(), String> {
         let job = self.jobs[&id].clone();
+        if job.routed.replace(true) {
+            return Err(format!("job {id} is answered twice"));
+        }
         if job.closed.get() {
             return Ok(());
         }
@@ -408,14 +386,14 @@ impl<'a> World<'a> {
     /// An instance is over.
     fn fall(&mut self, stage: usize, lane: usize, cause: Cause, fell: Fell) -> Result<(), String> {
         let Fell { running, waiting, during } = fell;
-        self.note_fall(stage, cause, &running)?;
+        self.note_fall(stage, &running)?;
         if self.sabotage != Sabotage::LoseFallen {
             self.route(Event::Failed { stage, cause, jobs: ids(&running) })?;
             self.route(Event::Returned { stage, jobs: ids(&waiting) })?;
         }
         let pause = self.crews[stage].fell(lane, during, self.now);
         self.after(pause, Next::Round { stage });
-        if self.crews[stage].lanes.state() == StageState::Down {
+        if self.crews[stage].lanes.state() != StageState::Ready {
             let queued = self.crews[stage].former.drain();
             let jobs = queued.iter().map(|entry| JobId(entry.job.id)).collect();
             self.route(Event::Returned { stage, jobs })?;
@@ -425,10 +403,10 @@ impl<'a> World<'a> {
     }
 
     /// A poison fells a stage twice, and once more where nobody else can answer it.
-    fn note_fall(&self, stage: usize, cause: Cause, running: &[Rc<Job>]) -> Result<(), String> {
+    fn note_fall(&self, stage: usize, running: &[Rc<Job>]) -> Result<(), String> {
         for job in running {
             let guilty = job.spec.poison.is_some_and(|(at, _)| at == stage);
-            if guilty && cause != Cause::Broken {
+            if guilty {
                 let falls = &mut job.falls.borrow_mut()[stage];
                 *falls += 1;
                 if *falls > 3 {
