@@ -13,6 +13,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::former::Passage;
 use super::job::Job;
+use super::lease::Lease;
 use crate::backends::Input;
 use crate::clock;
 
@@ -57,6 +58,7 @@ struct State {
     epoch: u64,
     on_duty: bool,
     dismissed: bool,
+    lease: Option<Arc<Lease>>,
     aboard: Option<Aboard>,
 }
 
@@ -70,6 +72,16 @@ impl Berth {
         drop(state);
         self.called.notify_all();
         aboard
+    }
+
+    /// Says whose thread it is that has the berth.
+    pub(crate) fn hire(&self, lease: Arc<Lease>) {
+        self.state.lock().lease = Some(lease);
+    }
+
+    /// The thread that has the berth is nobody's any more.
+    pub(crate) fn let_go(&self) -> Option<Arc<Lease>> {
+        self.state.lock().lease.take()
     }
 
     /// Takes the berth from an instance that has had something aboard since then, if it still has.

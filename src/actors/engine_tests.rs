@@ -95,6 +95,27 @@ async fn nothing_is_lost_at_any_kill_point() {
     }
 }
 
+/// With the supervisor gone there are no verdicts any more, but everybody hears so at once.
+#[actix::test]
+async fn a_dying_supervisor_leaves_nobody_waiting() {
+    for round in 1..=10 {
+        let at = format!("kill point supervisor.routing, round {round}");
+        let name = format!("kill-supervisor-{round}");
+        let engine = engine(&name, "answer = 0.9\nbase_ms = 5", |_| {});
+        assert!(engine.settled(LONG).await, "{at}");
+        armed::arm("supervisor.routing", &name, 3 * round);
+        let tickets: Vec<_> = (0..40).filter_map(|_| engine.submit(request(LONG)).ok()).collect();
+        let begun = clock::now();
+        for ticket in tickets {
+            let _whatever = ticket.wait().await;
+        }
+        assert!(begun.elapsed() < LONG / 2, "{at}: somebody waited for the deadline");
+        assert_eq!(engine.in_flight(), 0, "{at}");
+        assert!(!engine.board().is_alive(), "{at}: the board does not say so");
+        assert!(engine.submit(request(LONG)).is_err(), "{at}");
+    }
+}
+
 #[actix::test]
 async fn a_spare_takes_over_without_a_load() {
     let script = "answer = 0.9\nslow_load_ms = 600\nbatch.panic_every = 3";

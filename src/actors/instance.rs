@@ -8,13 +8,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::berth::Berth;
 use super::former::Passage;
 use super::job::{Job, JobId};
 use super::killpoint;
+use super::lease::Lease;
 use super::mailbox::Batch;
 use super::shared::StageShared;
 use crate::backends::{Backend, BackendContext, Factory, Input};
@@ -59,46 +59,6 @@ impl Fall {
         Self { cause, detail, passage: Passage::Shared }
     }
 }
-
-/// Tells whether a thread was left behind; counts those that still run.
-#[derive(Debug)]
-pub(crate) struct Lease {
-    state: AtomicU8,
-    /// Threads of the whole engine that were left behind and still run.
-    count: Arc<AtomicUsize>,
-}
-
-impl Lease {
-    pub(crate) fn new(count: Arc<AtomicUsize>) -> Arc<Self> {
-        Arc::new(Self { state: AtomicU8::new(RUNNING), count })
-    }
-
-    /// The thread is left behind. Says how many of the whole engine now run like that; `None` if it
-    /// has just ended.
-    pub(crate) fn abandon(&self) -> Option<usize> {
-        // Before the state says so, or the thread might subtract first.
-        let count = self.count.fetch_add(1, Ordering::AcqRel) + 1;
-        let (old, new) = (RUNNING, ABANDONED);
-        if self.state.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            return Some(count);
-        }
-        self.count.fetch_sub(1, Ordering::AcqRel);
-        None
-    }
-
-    /// The thread ends. True if it had been left behind.
-    fn end(&self) -> bool {
-        let was_abandoned = self.state.swap(ENDED, Ordering::AcqRel) == ABANDONED;
-        if was_abandoned {
-            self.count.fetch_sub(1, Ordering::AcqRel);
-        }
-        was_abandoned
-    }
-}
-
-const RUNNING: u8 = 0;
-const ABANDONED: u8 = 1;
-const ENDED: u8 = 2;
 
 /// Everything an instance needs to live.
 pub(crate) struct Instance {

@@ -1,6 +1,7 @@
 //! Places in the engine where its tests make a thread panic. In every other build, nothing.
 
-/// Every place, for the test that visits them all.
+/// Every place where a death costs nobody an answer, for the test that visits them all. The
+/// supervisor has one more, "supervisor.routing": its death ends the process.
 #[cfg(test)]
 pub(crate) const POINTS: [&str; 8] = [
     "instance.loading",

@@ -26,6 +26,7 @@ mod job;
 mod killpoint;
 pub mod lanes;
 pub mod latency;
+mod lease;
 pub mod mailbox;
 pub mod restart;
 pub mod router;

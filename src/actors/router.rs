@@ -415,8 +415,6 @@ impl Router {
                 && walk.felled.iter().filter(|falls| **falls > 0).count() == 1
                 && self.suspicions[*stage].grants_last_chance(now)
         })?;
-        // One at a time: until it is known better, it was in vain.
-        self.suspicions[stage].on_last_chance(true, now);
         walk.last_chance = Some(stage);
         Some(stage)
     }

@@ -14,10 +14,11 @@ use super::batching::{BatchingRule, BatchingSpec};
 use super::berth::Aboard;
 use super::board::{Board, Doom, StageState};
 use super::former::Passage;
-use super::instance::{Fall, Instance, Lease, Listener, ids};
+use super::instance::{Fall, Instance, Listener, ids};
 use super::job::JobId;
 use super::killpoint;
 use super::lanes::{Duty, LaneSpec, Lanes};
+use super::lease::Lease;
 use super::restart::{During, RestartSpec};
 use super::shared::StageShared;
 use super::supervisor::{Report, SupervisorPort};
@@ -114,7 +115,6 @@ pub(crate) struct Stage {
     supervisor: SupervisorPort,
     hang_limit: HangLimit,
     lanes: Lanes,
-    leases: Vec<Option<Arc<Lease>>>,
     progress_seen: Vec<u64>,
     waiting: Arc<AtomicUsize>,
 }
@@ -137,7 +137,6 @@ impl Stage {
         let lanes = Lanes::new(lane_spec, shared.index as u64 * 1000, clock::now());
         let progress_seen = shared.berths.iter().map(|berth| berth.progress()).collect();
         Self {
-            leases: vec![None; lanes.len()],
             lanes,
             blueprint,
             shared,
@@ -162,7 +161,7 @@ impl Stage {
             epoch,
         };
         let lease = Lease::new(self.hang_limit.count.clone());
-        self.leases[lane] = Some(lease.clone());
+        self.shared.berths[lane].hire(lease.clone());
         let instance = Instance {
             lane,
             epoch,
@@ -242,7 +241,8 @@ impl Stage {
     /// Gives up an instance that makes no progress. A thread cannot be killed: it is left behind,
     /// and whatever it still says is ignored.
     fn abandon(&mut self, lane: usize, aboard: Option<Aboard>, detail: String) {
-        if let Some(count) = self.leases[lane].take().and_then(|lease| lease.abandon()) {
+        let lease = self.shared.berths[lane].let_go();
+        if let Some(count) = lease.and_then(|lease| lease.abandon()) {
             metrics::abandoned_threads(&self.shared.name, 1.0);
             if count > self.hang_limit.most {
                 self.lanes.stop();

@@ -14,6 +14,7 @@ use actix::prelude::*;
 use super::board::Board;
 use super::instance::ids;
 use super::job::{Job, JobId};
+use super::killpoint;
 use super::router::{Asker, Effect, Event, Outlook, Router};
 use super::shared::StageShared;
 use super::stage::{Blueprint, HangLimit, Stage, StageTuning, Stop};
@@ -107,6 +108,8 @@ pub(crate) struct Supervisor {
     stages: Vec<Subordinate>,
     board: Arc<Board>,
     hang_limit: HangLimit,
+    /// What jobs have carried so far.
+    kinds: Vec<InputKind>,
     waiting: Arc<AtomicUsize>,
     ending: bool,
 }
@@ -159,6 +162,7 @@ impl Supervisor {
             stages,
             board,
             hang_limit,
+            kinds: Vec::new(),
             waiting,
             ending: false,
         });
@@ -179,6 +183,9 @@ impl Supervisor {
 
     /// Feeds the router and carries out what it says.
     fn on(&mut self, event: Event) {
+        if let Some(first) = self.stages.first() {
+            killpoint::reach("supervisor.routing", &first.shared.name);
+        }
         let now = clock::now();
         let outlook = Lookout { stages: &self.stages, board: &self.board, now };
         let effects = self.router.on(event, &outlook, now);
@@ -228,8 +235,9 @@ impl Supervisor {
         }
         let now = clock::now();
         let outlook = Lookout { stages: &self.stages, board: &self.board, now };
-        let entries = |kind| self.router.entries(kind, &outlook, now);
-        let entries = [entries(InputKind::Image), entries(InputKind::Clip)].concat();
+        let kinds = self.kinds.iter();
+        let entries: Vec<_> =
+            kinds.flat_map(|kind| self.router.entries(*kind, &outlook, now)).collect();
         self.board.set_entries(&entries);
     }
 
@@ -240,6 +248,11 @@ impl Supervisor {
         let queued: Vec<_> = shared.mailbox.drain().into_iter().map(|e| e.job).collect();
         let mut jobs = Vec::new();
         for berth in &shared.berths {
+            // Nobody watches what still runs there; should it hang, it is counted already.
+            let busy = berth.busy().and_then(|_| berth.let_go());
+            if busy.and_then(|lease| lease.abandon()).is_some() {
+                metrics::abandoned_threads(&shared.name, 1.0);
+            }
             let (running, waiting) =
                 berth.assign(shared.next_epoch()).map(|aboard| aboard.split()).unwrap_or_default();
             jobs.extend(running.into_iter().chain(waiting));
@@ -293,9 +306,13 @@ impl Handler<Submit> for Supervisor {
             if job.slot.is_closed() {
                 return;
             }
+            let kind = job.request.input.kind();
+            if !supervisor.kinds.contains(&kind) {
+                supervisor.kinds.push(kind);
+            }
             let arrived = Event::Arrived {
                 job: job.id,
-                kind: job.request.input.kind(),
+                kind,
                 priority: job.request.priority,
                 deadline: job.request.deadline,
             };
