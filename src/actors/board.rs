@@ -180,13 +180,14 @@ impl Board {
         self.entries.store(bits, Ordering::Release);
     }
 
-    /// What the door must know of a stage: instances that take batches, and how long a new one loads.
-    pub(crate) fn readiness(&self, stage: usize) -> (usize, Duration) {
-        self.stages.get(stage).map_or((0, Duration::ZERO), |status| {
+    /// What routing must know of a stage: its state, its instances that take batches, and how long it
+    /// takes until there is one.
+    pub(crate) fn readiness(&self, stage: usize) -> (StageState, usize, Duration) {
+        self.stages.get(stage).map_or((StageState::Stopped, 0, Duration::ZERO), |status| {
             let status = status.read();
             let waits = status.state != StageState::Ready;
             let loading = status.load_time.filter(|_| waits).unwrap_or_default();
-            (status.instances_ready, loading)
+            (status.state, status.instances_ready, loading)
         })
     }
 

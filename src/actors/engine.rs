@@ -135,7 +135,7 @@ impl Engine {
         }
         let (mut soonest, mut hopeless) = (None, true);
         for stage in self.board.entries().filter_map(|entry| self.stages.get(entry)) {
-            let (ready, loading) = self.board.readiness(stage.index);
+            let (_, ready, loading) = self.board.readiness(stage.index);
             let ahead = stage.mailbox.ahead_of(priority, deadline);
             let (wait, service) = stage.expected(ahead, ready, now);
             let predicted = wait + service + loading;

@@ -194,10 +194,13 @@ impl<J: Queued> Former<J> {
         if entries().next()?.passage != Passage::Shared {
             return Some(Decision::Take(1));
         }
+        let deadlines = || entries().take(limit).map(|e| e.job.deadline());
+        let mut tightest = deadlines().min()?;
         // A deadline that even a batch of one would miss makes nobody else late.
         let least = now + latency.bound(1).unwrap_or_default();
-        let deadlines = || entries().take(limit).map(|e| e.job.deadline());
-        let tightest = deadlines().filter(|at| *at >= least).min().or_else(|| deadlines().min())?;
+        if tightest < least {
+            tightest = deadlines().filter(|at| *at >= least).min().unwrap_or(tightest);
+        }
         let view = QueueView {
             len: self.len(),
             oldest: entries().map(|e| e.entered).min()?,

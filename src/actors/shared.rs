@@ -144,30 +144,49 @@ impl StageShared {
         }
     }
 
-    /// Waiting plus computing time that a job which enters at `now` behind `ahead` others will hardly
-    /// exceed. Zero if nothing is known.
-    pub(crate) fn predicted(&self, ahead: usize, ready: usize, now: Instant) -> Duration {
-        let (wait, service) = self.expected(ahead, ready, now);
-        let size = ahead % self.limit().max(1) + 1;
-        wait + self.latency.lock().bound(size).filter(|_| !service.is_zero()).unwrap_or_default()
+    /// What the stage is doing at this moment.
+    pub(crate) fn glance(&self, now: Instant) -> Glance {
+        let busy = self.berths.iter().filter_map(|berth| berth.busy());
+        let since = |at: Instant| now.saturating_duration_since(at);
+        Glance {
+            running: busy.map(|busy| (busy.pictures, since(busy.since))).collect(),
+            is_fresh: self.learned.lock().is_some_and(|at| since(at) < STALE),
+        }
     }
 
-    /// How long a job that enters at `now` behind `ahead` others will wait and be computed, on
-    /// average. Zero if nothing is known.
+    /// Waiting plus computing time that a job which comes now, behind `ahead` others, will hardly
+    /// exceed. Zero if nothing is known.
+    pub(crate) fn predicted(&self, at: &Glance, ahead: usize, ready: usize) -> Duration {
+        let Some(crowd) = self.crowd(at, ahead, ready) else { return Duration::ZERO };
+        let table = self.latency.lock();
+        let Some((wait, service)) = table.forecast(&crowd) else { return Duration::ZERO };
+        wait + table.bound(ahead % crowd.limit.max(1) + 1).unwrap_or(service)
+    }
+
+    /// How long a job that comes now, behind `ahead` others, will wait and be computed, on average.
+    /// Zero if nothing is known.
     pub(crate) fn expected(
         &self,
         ahead: usize,
         ready: usize,
         now: Instant,
     ) -> (Duration, Duration) {
-        let busy = self.berths.iter().filter_map(|berth| berth.busy());
-        let since = |at: Instant| now.saturating_duration_since(at);
-        let running: Vec<_> = busy.map(|busy| (busy.pictures, since(busy.since))).collect();
-        let is_fresh = self.learned.lock().is_some_and(|at| since(at) < STALE);
-        if running.is_empty() && ahead == 0 && !is_fresh {
-            return Default::default();
-        }
-        let crowd = Crowd { running: &running, ahead, limit: self.limit(), ready };
-        self.latency.lock().forecast(&crowd).unwrap_or_default()
+        let at = self.glance(now);
+        let crowd = self.crowd(&at, ahead, ready);
+        crowd.and_then(|crowd| self.latency.lock().forecast(&crowd)).unwrap_or_default()
     }
+
+    /// `None` if an idle stage has learned nothing of late.
+    fn crowd<'a>(&self, at: &'a Glance, ahead: usize, ready: usize) -> Option<Crowd<'a>> {
+        let is_known = at.is_fresh || ahead > 0 || !at.running.is_empty();
+        is_known.then(|| Crowd { running: &at.running, ahead, limit: self.limit(), ready })
+    }
+}
+
+/// What a stage is doing at one moment.
+pub(crate) struct Glance {
+    /// The batches that are being computed: how many pictures, and for how long.
+    running: Vec<(usize, Duration)>,
+    /// Whether the stage has learned something of late.
+    is_fresh: bool,
 }

@@ -16,7 +16,7 @@ use super::instance::ids;
 use super::job::{Job, JobId};
 use super::killpoint;
 use super::router::{Asker, Effect, Event, Outlook, Router};
-use super::shared::StageShared;
+use super::shared::{Glance, StageShared};
 use super::stage::{Blueprint, HangLimit, Stage, StageTuning, Stop};
 use crate::cascade::{Exhausted, InputKind, RoutingPolicy, StageIndex, StageView};
 use crate::clock;
@@ -122,26 +122,37 @@ pub(crate) struct Subordinate {
 }
 
 /// How the stages are at this moment, as the router is told.
-struct Lookout<'a> {
-    stages: &'a [Subordinate],
-    board: &'a Board,
-    now: Instant,
+struct Lookout<'a>(Vec<Sight<'a>>);
+
+struct Sight<'a> {
+    shared: &'a StageShared,
+    available: bool,
+    ready: usize,
+    loading: Duration,
+    glance: Glance,
+}
+
+impl<'a> Lookout<'a> {
+    fn new(stages: &'a [Subordinate], board: &Board, now: Instant) -> Self {
+        let look = |(index, stage): (usize, &'a Subordinate)| {
+            let (state, ready, loading) = board.readiness(index);
+            let (shared, glance) = (&*stage.shared, stage.shared.glance(now));
+            Sight { shared, available: state.takes_jobs(), ready, loading, glance }
+        };
+        Self(stages.iter().enumerate().map(look).collect())
+    }
 }
 
 impl Outlook for Lookout<'_> {
     fn views(&self, asker: &Asker<'_>) -> Vec<StageView> {
-        let view = |(index, stage): (usize, &Subordinate)| {
-            let (ready, loading) = self.board.readiness(index);
+        let view = |(index, sight): (usize, &Sight<'_>)| {
             let is_retry = asker.felled.get(index).is_some_and(|falls| *falls > 0);
-            let ahead = if is_retry {
-                0
-            } else {
-                stage.shared.mailbox.ahead_of(asker.priority, asker.deadline)
-            };
-            let predicted = stage.shared.predicted(ahead, ready, self.now) + loading;
-            StageView { available: self.board.state(index).takes_jobs(), predicted }
+            let mailbox = &sight.shared.mailbox;
+            let ahead = if is_retry { 0 } else { mailbox.ahead_of(asker.priority, asker.deadline) };
+            let predicted = sight.shared.predicted(&sight.glance, ahead, sight.ready);
+            StageView { available: sight.available, predicted: predicted + sight.loading }
         };
-        self.stages.iter().enumerate().map(view).collect()
+        self.0.iter().enumerate().map(view).collect()
     }
 }
 
@@ -187,7 +198,7 @@ impl Supervisor {
             killpoint::reach("supervisor.routing", &first.shared.name);
         }
         let now = clock::now();
-        let outlook = Lookout { stages: &self.stages, board: &self.board, now };
+        let outlook = Lookout::new(&self.stages, &self.board, now);
         let effects = self.router.on(event, &outlook, now);
         for effect in effects {
             self.carry_out(effect);
@@ -234,7 +245,7 @@ impl Supervisor {
             self.on(Event::Closed { job });
         }
         let now = clock::now();
-        let outlook = Lookout { stages: &self.stages, board: &self.board, now };
+        let outlook = Lookout::new(&self.stages, &self.board, now);
         let kinds = self.kinds.iter();
         let entries: Vec<_> =
             kinds.flat_map(|kind| self.router.entries(*kind, &outlook, now)).collect();
