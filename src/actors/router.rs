@@ -142,6 +142,8 @@ struct Walk {
     /// The stage that has tried it once more, although it is taken for poison there.
     last_chance: Option<StageIndex>,
     at: Option<(StageIndex, Instant)>,
+    /// Where it was lent last.
+    last: Option<StageIndex>,
 }
 
 impl Walk {
@@ -158,6 +160,7 @@ impl Walk {
             convicted: None,
             last_chance: None,
             at: None,
+            last: None,
         }
     }
 
@@ -386,7 +389,10 @@ impl Router {
             trace: trace(&walk.hops),
         });
         let answered = |(_, hop): &&(StageIndex, Hop)| hop.is_answer();
+        // Not again, should it come back from there without having been computed.
+        let again = walk.last.replace(stage) == Some(stage);
         let from = walk.hops.last().filter(answered).map(|(before, _)| *before);
+        let from = from.filter(|_| !again);
         let passage = if walk.felled[stage] > 0 {
             Passage::Retry
         } else if walk.suspect || self.suspicions[stage].is_open() {

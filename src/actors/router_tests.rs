@@ -187,6 +187,10 @@ fn what_was_queued_at_a_stage_that_goes_down_was_not_lent() {
     let returned = Event::Returned { stage: 0, jobs: vec![JobId(1)] };
     let effects = router.on(returned, &[DOWN, UP], now);
     assert_eq!(lent_to(&effects), [(1, 1, false)], "no suspect");
+    let effects = router.on(Event::Returned { stage: 1, jobs: vec![JobId(1)] }, &[DOWN, UP], now);
+    let [Effect::Lend { stage: 1, from: None, .. }] = effects.as_slice() else {
+        panic!("{effects:?}")
+    };
     let effects = router.on(said(1, &[(1, 0.9)]), &[DOWN, UP], now);
     let [Effect::Answer { verdict, .. }] = effects.as_slice() else { panic!("{effects:?}") };
     assert_eq!(verdict.trace.len(), 1, "a stage that was not asked is not in the trace");

@@ -76,12 +76,14 @@ pub(crate) struct State {
         (status = 413, description = "Too many bytes, pixels or frames; the message names the key \
             of the limit.", body = Problem),
         (status = 415, description = "Not a format that is read.", body = Problem),
-        (status = 429, description = "Too much at once.", body = Problem,
+        (status = 429, description = "Too much at once, or no answer is expected before the \
+            deadline.", body = Problem,
             headers(("retry-after" = u64, description = "Seconds."))),
         (status = 500, description = "A bug.", body = Problem),
         (status = 503, description = "No stage can answer, or the server is shutting down.",
             body = Problem, headers(("retry-after" = u64, description = "Seconds."))),
-        (status = 504, description = "The deadline passed before any stage answered.",
+        (status = 504, description = "The deadline passed before any stage answered, or no stage could \
+            meet it.",
             body = Problem),
     )
 )]
