@@ -172,7 +172,7 @@ impl Instance {
             // Runs to be made of what is aboard, the next one last.
             let mut runs = vec![size];
             while let Some(n) = runs.pop() {
-                let Some(inputs) = self.berth().begin(self.epoch, n) else { return None };
+                let inputs = self.berth().begin(self.epoch, n)?;
                 if inputs.is_empty() {
                     continue;
                 }
