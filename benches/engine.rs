@@ -161,10 +161,10 @@ fn whole_job(c: &mut Criterion) {
     let deadline = clock::now() + Duration::from_secs(3600);
     group.throughput(Throughput::Elements(1));
     group.bench_function("admission at the door", |b| {
-        b.iter(|| black_box(engine.admit(deadline, Priority::Normal)).is_ok());
+        b.iter(|| black_box(engine.admit(deadline, Priority::Normal, Duration::ZERO)).is_ok());
     });
     group.bench_function("refusal at the door", |b| {
-        b.iter(|| black_box(engine.admit(clock::now(), Priority::Normal)).is_err());
+        b.iter(|| black_box(engine.admit(clock::now(), Priority::Normal, Duration::ZERO)).is_err());
     });
     group.finish();
     system.block_on(engine.clone().stop());

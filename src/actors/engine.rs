@@ -78,7 +78,7 @@ impl Engine {
     /// expected before the deadline, [`Rejection::Draining`] while shutting down,
     /// [`Rejection::Deadline`] if the deadline has passed already.
     pub fn submit(&self, request: Request) -> Result<Ticket, Rejection> {
-        let admission = self.admit(request.deadline, request.priority)?;
+        let admission = self.admit(request.deadline, request.priority, Duration::ZERO)?;
         self.submit_admitted(request, &admission)
     }
 
@@ -91,7 +91,7 @@ impl Engine {
         if !self.board.is_alive() || self.gate.is_shut() {
             return Err(refused(Rejection::Draining));
         }
-        self.expect_in_time(request.deadline, request.priority)?;
+        self.expect_in_time(request.deadline, request.priority, Duration::ZERO)?;
         self.gate.enter().map_err(refused)?;
         let id = JobId(self.next.fetch_add(1, Ordering::Relaxed) + 1);
         let (job, ticket) = job::issue(id, request, self.gate.clone());
@@ -104,30 +104,45 @@ impl Engine {
     ///
     /// # Errors
     /// As [`submit`](Self::submit); counted as a refused job.
-    pub fn admit(&self, deadline: Instant, priority: Priority) -> Result<Admission, Rejection> {
+    pub fn admit(
+        &self,
+        deadline: Instant,
+        priority: Priority,
+        before: Duration,
+    ) -> Result<Admission, Rejection> {
         // Counted before the board is read, so that a drain sees whoever it did not refuse.
         let admission = Admission::new(&self.entering);
         let is_closed = self.board.is_draining() || self.board.has_doom();
         if is_closed || !self.board.is_alive() {
             return Err(refused(Rejection::Draining));
         }
-        self.check(deadline, priority)?;
+        self.check(deadline, priority, before)?;
         Ok(admission)
     }
 
-    /// Whether there is a place for one more job at this moment, and time for it. Takes microseconds
-    /// and asks no actor.
+    /// Whether there is a place for one more job at this moment, and time for it, if it is submitted
+    /// `before` from now. Takes microseconds and asks no actor.
     ///
     /// # Errors
     /// As [`submit`](Self::submit), but for a drain; counted as a refused job.
-    pub fn check(&self, deadline: Instant, priority: Priority) -> Result<(), Rejection> {
+    pub fn check(
+        &self,
+        deadline: Instant,
+        priority: Priority,
+        before: Duration,
+    ) -> Result<(), Rejection> {
         self.gate.check().map_err(refused)?;
-        self.expect_in_time(deadline, priority)
+        self.expect_in_time(deadline, priority, before)
     }
 
     /// Refuses what no stage that it may be lent to would answer before its deadline: now, and not
     /// after work was done.
-    fn expect_in_time(&self, deadline: Instant, priority: Priority) -> Result<(), Rejection> {
+    fn expect_in_time(
+        &self,
+        deadline: Instant,
+        priority: Priority,
+        before: Duration,
+    ) -> Result<(), Rejection> {
         let now = clock::now();
         let remaining = deadline.saturating_duration_since(now);
         if remaining.is_zero() {
@@ -138,7 +153,7 @@ impl Engine {
             let (_, ready, loading) = self.board.readiness(stage.index);
             let ahead = stage.mailbox.ahead_of(priority, deadline);
             let (wait, service) = stage.expected(ahead, ready, now);
-            let predicted = wait + service + loading;
+            let predicted = before + wait + service + loading;
             if predicted <= remaining {
                 return Ok(());
             }

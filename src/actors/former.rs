@@ -153,7 +153,10 @@ impl<J: Queued> Former<J> {
     ) -> Formed<J> {
         self.drop_dead(now, dropped);
         match self.decide(limit, latency, now) {
-            Some(Decision::Take(n)) => Formed::Batch(self.pop(n.min(limit))),
+            Some(Decision::Take(n)) => {
+                let soonest = self.soonest_end(limit, latency, now);
+                Formed::Batch(self.pop(n.min(limit), soonest))
+            }
             Some(Decision::Wait(at_most)) => Formed::Wait(at_most),
             None => Formed::Empty,
         }
@@ -213,11 +216,19 @@ impl<J: Queued> Former<J> {
         Some(self.rule.decide(&view, now))
     }
 
-    /// Takes up to `n` jobs in order of service; who travels alone ends the batch or is all of it.
-    fn pop(&mut self, n: usize) -> Vec<Entry<J>> {
+    /// When more wait than fit into a batch, the end of the next one: who must be answered before has
+    /// no use of a place in it, and another has.
+    fn soonest_end(&self, limit: usize, latency: &LatencyTable, now: Instant) -> Instant {
+        let is_crowded = self.len() > limit;
+        now + latency.mean(limit).filter(|_| is_crowded).unwrap_or_default()
+    }
+
+    /// Takes up to `n` jobs in order of service, those first that can be answered in time; who travels
+    /// alone ends the batch or is all of it.
+    fn pop(&mut self, n: usize, soonest: Instant) -> Vec<Entry<J>> {
         let mut batch = Vec::with_capacity(n);
         while batch.len() < n {
-            let Some((queue, key)) = self.next() else { break };
+            let Some((queue, key)) = self.next(soonest) else { break };
             let from = if queue == Turn::Bulk { &mut self.bulk } else { &mut self.urgent };
             let shared = from.get(&key).is_some_and(|entry| entry.passage == Passage::Shared);
             if !shared && !batch.is_empty() {
@@ -234,14 +245,18 @@ impl<J: Queued> Former<J> {
     }
 
     /// Whose turn it is.
-    fn next(&self) -> Option<(Turn, Key)> {
-        let (urgent, bulk) = (self.urgent.keys().next(), self.bulk.keys().next());
+    fn next(&self, soonest: Instant) -> Option<(Turn, Key)> {
+        let first = |queue: &BTreeMap<Key, Entry<J>>| {
+            let in_time = |(_, _, deadline, _): &&Key| *deadline >= soonest;
+            queue.keys().find(in_time).or_else(|| queue.keys().next()).copied()
+        };
+        let (urgent, bulk) = (first(&self.urgent), first(&self.bulk));
         let retry_first = urgent.is_some_and(|(retry, ..)| retry.0);
         let turn_of_bulk = self.since_bulk + 1 >= BULK_EVERY && !retry_first;
         match (urgent, bulk) {
-            (_, Some(key)) if turn_of_bulk => Some((Turn::Bulk, *key)),
-            (Some(key), _) => Some((Turn::Urgent, *key)),
-            (None, Some(key)) => Some((Turn::Bulk, *key)),
+            (_, Some(key)) if turn_of_bulk => Some((Turn::Bulk, key)),
+            (Some(key), _) => Some((Turn::Urgent, key)),
+            (None, Some(key)) => Some((Turn::Bulk, key)),
             (None, None) => None,
         }
     }
@@ -361,6 +376,23 @@ mod tests {
         assert_eq!(form(&mut former, 8, now), [1]);
         assert_eq!(form(&mut former, 8, now), [3]);
         assert_eq!(form(&mut former, 8, now), [4]);
+    }
+
+    #[test]
+    fn in_a_crowd_places_go_to_those_who_can_be_answered_in_time() {
+        let (mut former, now) = (former(), clock::now());
+        let mut latency = LatencyTable::new(2);
+        latency.observe(2, Duration::from_millis(100));
+        for (id, ms) in [(1, 20), (2, 50), (3, 150), (4, 200)] {
+            let job = waiting(id, Duration::from_millis(ms), Priority::Normal, now);
+            former.push(job, Passage::Shared, now);
+        }
+        let mut take = |limit| match former.form(limit, &latency, now, &mut Dropped::default()) {
+            Formed::Batch(entries) => entries.iter().map(|e| e.job.id).collect(),
+            _ => Vec::new(),
+        };
+        assert_eq!(take(2), [3, 4]);
+        assert_eq!(take(2), [1, 2], "when nobody else waits, they may still be lucky");
     }
 
     proptest! {

@@ -13,6 +13,7 @@
 
 mod body;
 mod budget;
+mod decoders;
 mod files;
 mod form;
 #[cfg(fuzzing)]

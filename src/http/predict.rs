@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use tokio::sync::Semaphore;
 
 use super::HttpSpec;
 use super::body::{Body, Reading};
 use super::budget::{Budget, Held};
+use super::decoders::Decoders;
 use super::input::{Decoder, Kind};
 use super::log::{Exchange, Said};
 use super::params::Wishes;
@@ -33,7 +33,7 @@ pub(crate) struct State {
     pub(crate) limits: Limits,
     pub(crate) budget: Arc<Budget>,
     /// One permit per image that is being decoded.
-    pub(crate) decoders: Arc<Semaphore>,
+    pub(crate) decoders: Arc<Decoders>,
     pub(crate) reloads: Arc<Reloads>,
 }
 
@@ -119,11 +119,15 @@ async fn answer(
     let hoped = if kind == Kind::Raw { head } else { head.or(Wishes::BEST) };
     let latest = hoped.deadline(arrived, &state.spec);
     let priority = hoped.priority.unwrap_or_default();
-    let admission = state.engine.admit(latest, priority)?;
+    let admission = state.engine.admit(latest, priority, state.decoders.expected())?;
     let body = receive(request, payload, state, arrived, deadline).await?;
     exchange.note(|said| said.bytes = body.bytes.len());
-    let still = || state.engine.check(latest, priority);
+    // Others came while the body was read. Who dawdles over theirs holds nobody up.
+    state.engine.check(latest, priority, state.decoders.expected())?;
+    let pending = state.decoders.enter();
+    let still = || state.engine.check(latest, priority, state.decoders.service());
     let (input, said, _held) = decode((kind, body), state, deadline, still).await?;
+    drop(pending);
     let wishes = head.or(said);
     let priority = wishes.priority.unwrap_or_default();
     let deadline = wishes.deadline(arrived, &state.spec);
@@ -166,10 +170,10 @@ async fn decode(
     still_welcome: impl Fn() -> Result<(), Rejection>,
 ) -> Result<(Input, Wishes, Held), Failure> {
     let work = async {
-        let closed = |_| Failure::Internal("the decoders are closed".into());
-        let permit = state.decoders.clone().acquire_owned().await.map_err(closed)?;
+        let closed = || Failure::Internal("the decoders are closed".into());
+        let permit = state.decoders.turn().await.ok_or_else(closed)?;
         still_welcome()?;
-        let limits = state.limits;
+        let (limits, decoders) = (state.limits, state.decoders.clone());
         let decoding = web::block(move || {
             let Body { bytes, held } = body;
             let share = RefCell::new((held, bytes.len()));
@@ -178,7 +182,9 @@ async fn decode(
                 *total = total.saturating_add(more);
                 held.make_room(*total)
             };
+            let begun = clock::now();
             let decoded = kind.decode(&bytes, Decoder { limits: &limits, room: &room });
+            decoders.learn(clock::now().saturating_duration_since(begun));
             drop(permit);
             let (held, _) = share.into_inner();
             decoded.map(|(input, said)| (input, said, held))

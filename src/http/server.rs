@@ -21,10 +21,11 @@ use actix_web::{App, HttpServer, web};
 use anyhow::{Context as _, anyhow};
 use futures_util::future::{Either, select};
 use rustix::net::sockopt::set_tcp_user_timeout;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use super::HttpSpec;
 use super::budget::Budget;
+use super::decoders::Decoders;
 use super::predict::State;
 use super::reload::{Reload, Reloads};
 use super::{files, log, routes};
@@ -116,7 +117,7 @@ pub fn bind(spec: &HttpSpec, engine: Engine, limits: Limits) -> anyhow::Result<B
         spec: spec.clone(),
         limits,
         budget: Budget::new(spec.body_budget_bytes),
-        decoders: Arc::new(Semaphore::new(cores)),
+        decoders: Arc::new(Decoders::new(cores)),
         reloads: reloads.clone(),
     });
     let app = move || {

@@ -242,9 +242,12 @@ async fn draining_finishes_what_is_in_flight_and_refuses_the_rest() {
 #[actix::test]
 async fn a_drain_waits_for_whom_it_has_admitted() {
     let engine = start(vec![plan("a", "answer = 0.9", spec())]);
-    let admission = engine.admit(clock::now() + LONG, Priority::Normal).unwrap();
+    let admission = engine.admit(clock::now() + LONG, Priority::Normal, Duration::ZERO).unwrap();
     assert!(!engine.drain(Duration::from_millis(50)).await, "somebody is still reading");
-    assert!(engine.admit(clock::now() + LONG, Priority::Normal).is_err(), "nobody else comes in");
+    assert!(
+        engine.admit(clock::now() + LONG, Priority::Normal, Duration::ZERO).is_err(),
+        "nobody else comes in"
+    );
     let ticket = engine.submit_admitted(request(&grey(1), LONG), &admission).unwrap();
     drop(admission);
     assert!(ticket.wait().await.is_ok());
