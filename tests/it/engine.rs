@@ -58,6 +58,13 @@ fn grey(level: u8) -> Arc<Image> {
     Arc::new(Image::from_rgb(2, 2, vec![level; 12]).unwrap())
 }
 
+/// Twelve white images, and this one in the fourth place.
+fn among_others(image: Arc<Image>) -> Vec<Arc<Image>> {
+    let mut images = vec![grey(255); 12];
+    images.insert(3, image);
+    images
+}
+
 fn request(image: &Arc<Image>, within: Duration) -> Request {
     let deadline = clock::now() + within;
     Request { input: Input::Image(image.clone()), deadline, priority: Priority::Normal }
@@ -94,9 +101,7 @@ async fn a_poison_image_fails_alone() {
     let script = format!("base_ms = 20\n[image]\npanic = [\"{}\"]", &poison.digest_hex()[..16]);
     let engine = start(vec![plan("a", &script, spec()), plan("b", "answer = 0.6", spec())]);
     assert!(engine.settled(LONG).await);
-    let mut images: Vec<_> = (0..12).map(|_| grey(255)).collect();
-    images.insert(3, poison);
-    for (index, outcome) in ask_all(&engine, &images).await.into_iter().enumerate() {
+    for (index, outcome) in ask_all(&engine, &among_others(poison)).await.into_iter().enumerate() {
         let verdict = outcome.unwrap();
         let expected = if index == 3 { "b" } else { "a" };
         assert_eq!(&*verdict.stage, expected, "image {index}: {verdict:?}");
@@ -112,9 +117,7 @@ async fn a_fault_that_the_backend_reports_costs_no_restart() {
     let script = format!("base_ms = 20\n[image]\nbroken = [\"{}\"]", &poison.digest_hex()[..16]);
     let engine = start(vec![plan("a", &script, spec()), plan("b", "answer = 0.6", spec())]);
     assert!(engine.settled(LONG).await);
-    let mut images: Vec<_> = (0..12).map(|_| grey(255)).collect();
-    images.insert(3, poison);
-    for (index, outcome) in ask_all(&engine, &images).await.into_iter().enumerate() {
+    for (index, outcome) in ask_all(&engine, &among_others(poison)).await.into_iter().enumerate() {
         let verdict = outcome.unwrap();
         assert_eq!(&*verdict.stage, if index == 3 { "b" } else { "a" }, "{index}: {verdict:?}");
     }
