@@ -225,6 +225,11 @@ mod tests {
         let retry_after = Failure::from(overloaded.clone()).retry_after_s();
         assert_eq!(retry_after, Some(2), "rounded up");
         assert_eq!(row(overloaded.into()), (429, "overloaded"));
+        let (predicted, retry_after) = (Duration::from_secs(3), Duration::from_millis(2100));
+        let too_late = Failure::from(Rejection::TooLate { predicted, retry_after });
+        assert_eq!(too_late.retry_after_s(), Some(3));
+        assert!(too_late.to_string().contains("3000 ms"), "{too_late}");
+        assert_eq!(row(too_late), (429, "too_late"));
         assert_eq!(row(Rejection::Deadline.into()), (504, "deadline"));
         let unavailable = Rejection::Unavailable { detail: "s is down".into() };
         assert_eq!(row(unavailable.into()), (503, "unavailable"));
