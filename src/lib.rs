@@ -7,7 +7,7 @@
 //! - plain data and pure decisions: [`prediction`], [`calibration`], [`cascade`]
 //! - pictures: [`image`], [`video`]; numbers about ourselves: [`metrics`], [`logging`]
 //! - computing: [`kernels`], [`models`], and what a researcher writes, [`backends`]
-//! - the engine: [`actors`]
+//! - the engine: [`actors`]; what validators and the chain agree on: [`bittensor`]
 //! - doors: [`http`], [`config`], [`app`], [`lab`], [`cli`]
 //!
 //! A researcher's own backend is about forty lines: see `examples/own_backend.rs`.
@@ -15,6 +15,7 @@
 pub mod actors;
 pub mod app;
 pub mod backends;
+pub mod bittensor;
 pub mod calibration;
 pub mod cascade;
 pub mod cli;
