@@ -21,7 +21,7 @@ case $args in
     *" --crate-name image "* | *" --crate-name png "* | *" --crate-name fdeflate "* | \
     *" --crate-name zune_jpeg "* | *" --crate-name image_webp "* | *" --crate-name base64 "* | \
     *" --crate-name toml "* | *" --crate-name toml_parser "* | *" --crate-name safetensors "* | \
-    *" --crate-name serde_json "* | \
+    *" --crate-name serde_json "* | *" --crate-name bs58 "* | \
     *" --crate-name "*" fuzz_targets/"*)
     exec "$compiler" "$@" "${coverage[@]}"
     ;;

@@ -4,9 +4,28 @@
 //! Must not know: HTTP, images, or the engine. Nothing here is asynchronous; the time is an argument.
 
 mod address;
+mod body_hash;
+pub mod btauth;
+#[cfg(test)]
+mod dendrite;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+mod head;
 mod keypair;
 mod metagraph;
+mod moment;
+mod nonce_file;
+mod nonces;
+mod unverified;
+mod verifier;
+mod window;
 
 pub use address::{AddressError, Hotkey};
+pub use body_hash::{EMPTY_BODY_HASH, body_hash};
+pub use head::{Head, Headers, caller};
 pub use keypair::{Keypair, Signature};
 pub use metagraph::{Neuron, Snapshot};
+pub use moment::Moment;
+pub use nonces::{NonceLimits, Nonces, NoncesError};
+pub use unverified::{Field, Unverified};
+pub use verifier::{Proof, Verifier};
