@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use schnorrkel::{ExpansionMode, MiniSecretKey, PublicKey};
+use schnorrkel::{ExpansionMode, MiniSecretKey, PublicKey, SecretKey};
 
 use super::Hotkey;
 
@@ -27,11 +27,19 @@ impl Hotkey {
 pub struct Keypair(schnorrkel::Keypair);
 
 impl Keypair {
-    /// From the 32 bytes that wallets call the secret seed.
+    /// From the 32 bytes that wallets call the secret seed. Every 32 bytes are one.
     pub fn from_seed(seed: &[u8; 32]) -> Self {
-        // Cannot fail: every 32 bytes are a seed.
-        let mini = MiniSecretKey::from_bytes(seed).unwrap_or_else(|_| MiniSecretKey::generate());
+        let Ok(mini) = MiniSecretKey::from_bytes(seed) else {
+            unreachable!("schnorrkel asks nothing of a seed but its length");
+        };
         Self(mini.expand_to_keypair(ExpansionMode::Ed25519))
+    }
+
+    /// From the 64 bytes that wallets call the private key: what a seed expands to, the scalar first
+    /// and the seed of nonces after it. `None` if the scalar is not written canonically, as Substrate
+    /// writes it; Ed25519's own form, which is eight times as large, is not.
+    pub fn from_private_key(bytes: &[u8; 64]) -> Option<Self> {
+        SecretKey::from_bytes(bytes).ok().map(|secret| Self(secret.to_keypair()))
     }
 
     /// The public half.
@@ -64,6 +72,16 @@ mod tests {
         assert!(!other.hotkey().verifies(b"message", &signature));
         assert!(!keys.hotkey().verifies(b"message", &[0; 64]));
         assert!(!Hotkey::new([255; 32]).verifies(b"message", &signature), "not a point");
+    }
+
+    #[test]
+    fn a_private_key_is_what_its_seed_expands_to() {
+        let keys = Keypair::from_seed(&[7; 32]);
+        let again = Keypair::from_private_key(&keys.0.secret.to_bytes()).unwrap();
+        assert_eq!(again.hotkey(), keys.hotkey());
+        assert!(keys.hotkey().verifies(b"message", &again.sign(b"message")));
+        assert!(Keypair::from_private_key(&keys.0.secret.to_ed25519_bytes()).is_none());
+        assert!(Keypair::from_private_key(&[255; 64]).is_none());
     }
 
     #[test]

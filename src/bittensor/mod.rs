@@ -6,6 +6,7 @@
 mod address;
 mod body_hash;
 pub mod btauth;
+mod callers;
 #[cfg(test)]
 mod dendrite;
 #[cfg(fuzzing)]
@@ -16,16 +17,26 @@ mod metagraph;
 mod moment;
 mod nonce_file;
 mod nonces;
+mod source;
 mod unverified;
 mod verifier;
+mod wallet;
+mod watch;
 mod window;
 
 pub use address::{AddressError, Hotkey};
 pub use body_hash::{EMPTY_BODY_HASH, body_hash};
+pub use callers::{Busy, Caller, Callers, CallersError, CallersSpec, Class, NotAllowed, Seat};
 pub use head::{Head, Headers, caller};
 pub use keypair::{Keypair, Signature};
-pub use metagraph::{Neuron, Snapshot};
+pub use metagraph::{Metagraph, Neuron, Snapshot, SnapshotError};
 pub use moment::Moment;
 pub use nonces::{NonceLimits, Nonces, NoncesError};
+pub use source::MetagraphSpec;
 pub use unverified::{Field, Unverified};
 pub use verifier::{Proof, Verifier};
+pub use wallet::{
+    FileKind, FileProblem, PASSWORD_VARIABLE, Password, WalletError, WalletKind, WalletSpec,
+    WalletSummary,
+};
+pub use watch::FileWatch;

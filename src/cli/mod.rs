@@ -15,6 +15,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 mod train;
+mod wallet;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -75,6 +76,7 @@ enum Command {
     Scenes(scenes::Scenes),
     Train(train::Train),
     Evaluate(evaluate::Evaluate),
+    Wallet(wallet::Wallet),
     Completions(completions::Completions),
 }
 
@@ -104,6 +106,7 @@ pub fn run_with(
         Command::Scenes(command) => command.run(session),
         Command::Train(command) => command.run(session),
         Command::Evaluate(command) => command.run(session),
+        Command::Wallet(command) => command.run(session),
         Command::Completions(command) => command.run(session),
     };
     done.unwrap_or_else(|failure| failure.report())

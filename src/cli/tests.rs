@@ -1,3 +1,5 @@
+mod wallet;
+
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory as _;

@@ -20,8 +20,10 @@ const PREFIX: &str = "ROADCREW__";
 
 /// Plain environment names and the settings they stand for. A key below `first` belongs to the
 /// first stage in `cascade.order`.
-const ALIASES: [(&str, [&str; 2]); 3] = [
+const ALIASES: [(&str, [&str; 2]); 5] = [
     ("MINER_PORT", ["http", "port"]),
+    ("WALLET_NAME", ["wallet", "name"]),
+    ("WALLET_HOTKEY", ["wallet", "hotkey"]),
     ("CASCADE_THRESHOLD_LOW", ["first", "exit_below"]),
     ("CASCADE_THRESHOLD_HIGH", ["first", "exit_above"]),
 ];
@@ -31,6 +33,13 @@ const ALIASES: [(&str, [&str; 2]); 3] = [
 pub struct Setting {
     key: Key,
     value: Value,
+}
+
+impl Setting {
+    /// Sets a string, whatever it looks like.
+    pub fn text(key: [&str; 2], text: &str) -> Self {
+        Self { key: Key::from(key), value: Value::String(text.to_owned()) }
+    }
 }
 
 impl FromStr for Setting {
@@ -124,7 +133,12 @@ pub(super) fn aliases(env: &[(String, String)], first: Option<&str>) -> Layer {
             ("first", None) => continue,
             _ => Key::from([section, setting]),
         };
-        layer.push((key, from_env(name, value)));
+        let mut leaf = from_env(name, value);
+        // Wallets are often called 1, 2, 3.
+        if section == "wallet" && !leaf.value.is_str() {
+            leaf.value = Value::String(value.clone());
+        }
+        layer.push((key, leaf));
     }
     layer
 }
@@ -241,6 +255,11 @@ mod tests {
         assert_eq!(keys(layer), ["http.port", "stages.look.exit_below"]);
         assert_eq!(keys(aliases(&plain, None)), ["http.port"]);
         assert_eq!(keys(aliases(&env(&[("MINER_PORT", "")]), None)), [""; 0]);
+        for (text, read) in [("1", "1"), ("007", "007"), ("true", "true"), ("\"a b\"", "a b")] {
+            let wallet = aliases(&env(&[("WALLET_HOTKEY", text)]), None);
+            assert_eq!(keys(wallet.clone()), ["wallet.hotkey"]);
+            assert_eq!(wallet[0].1.value, Value::String(read.into()));
+        }
         let ours = environment(&env(&[("ROADCREW__STAGES__A__EXIT_BELOW", "0.2")])).unwrap();
         assert_eq!(keys(ours), ["stages.a.exit_below"]);
         assert!(environment(&env(&[("ROADCREW__A____B", "1")])).is_err());

@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::actors::{EngineSpec, StageSpec};
+use crate::bittensor::WalletSpec;
 use crate::cascade::{CascadeSpec, StageRule};
 use crate::http::HttpSpec;
 use crate::image::ImageLimits;
@@ -49,6 +50,8 @@ pub struct Config {
     pub cascade: CascadeSpec,
     /// `[log]`
     pub log: LogSpec,
+    /// `[wallet]`
+    pub wallet: WalletSpec,
     /// `[stages.NAME]`
     pub stages: BTreeMap<String, StageConfig>,
 }

@@ -11,6 +11,7 @@ use super::{Config, Names};
 use crate::actors::batching::BatchingSpec;
 use crate::actors::restart::RestartSpec;
 use crate::actors::{EngineSpec, StageSpec};
+use crate::bittensor::WalletSpec;
 use crate::cascade::{CascadeSpec, Condition, StageRule};
 use crate::http::HttpSpec;
 use crate::image::ImageLimits;
@@ -61,6 +62,7 @@ impl Shape {
         root.insert("engine".into(), Self::Table(fields_of::<EngineSpec>()));
         root.insert("cascade".into(), Self::Table(fields_of::<CascadeSpec>()));
         root.insert("log".into(), Self::Table(fields_of::<LogSpec>()));
+        root.insert("wallet".into(), Self::Table(fields_of::<WalletSpec>()));
         root.insert("stages".into(), Self::Stages(Box::new(Self::Table(stage))));
         Self::Table(root)
     }

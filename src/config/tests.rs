@@ -88,6 +88,7 @@ fn the_documented_defaults_are_those_of_the_code() {
     let config = with(&[]);
     assert_eq!(config.image, ImageLimits::default());
     assert_eq!(config.clip, ClipLimits::default());
+    assert_eq!(config.wallet, WalletSpec::default());
     for stage in config.stages.values() {
         let spec = StageSpec { backend: "classifier".into(), ..StageSpec::default() };
         assert_eq!(stage.spec, spec);
@@ -223,6 +224,7 @@ fn ranges_are_checked_with_their_bounds() {
         "stages.confirm.exit_below=0.3",
         "image.max_bytes=1",
         "log.filter=\"warn,roadcrew=debug\"",
+        "wallet={ name = \"a b\", hotkey = \"1\" }",
     ] {
         with(&[accepted]);
     }
@@ -256,6 +258,9 @@ fn ranges_are_checked_with_their_bounds() {
         "stages.supervisor.backend=scripted",
         "stages.\"a b\".backend=scripted",
         "log.filter=inof",
+        "wallet.name=alone",
+        "wallet.hotkey=1",
+        "wallet={ name = \"../other\", hotkey = \"a\" }",
     ] {
         let found = wrong(&[refused]);
         assert_eq!(found.len(), 1, "{refused}: {found:#?}");

@@ -10,3 +10,4 @@ mod layers;
 mod parity;
 mod reload;
 mod support;
+mod wallet;

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::Checks;
+use crate::bittensor::WalletError;
 use crate::config::{Key, StageConfig};
 use crate::logging;
 
@@ -14,6 +15,7 @@ impl Checks<'_> {
         self.times();
         self.http();
         self.limits();
+        self.wallet();
         let config = self.config;
         for (name, stage) in &config.stages {
             self.stage_ranges(name, stage);
@@ -85,6 +87,18 @@ impl Checks<'_> {
         self.need(fits, &Key::from(["engine", "max_hung"]), "must be 1 to 1000");
         let fits = engine.threads <= 1024;
         self.need(fits, &Key::from(["engine", "threads"]), "must be at most 1024");
+    }
+
+    /// The names of the wallet: both or neither, and each of one file.
+    fn wallet(&mut self) {
+        let (setting, message) = match self.config.wallet.check_names() {
+            Err(WalletError::HalfNamed { setting }) => {
+                (setting, "must not be empty while the other half of the wallet is named".into())
+            }
+            Err(WalletError::Name { setting, reason }) => (setting, format!("is {reason}")),
+            _ => return,
+        };
+        self.need(false, &Key::from(["wallet", setting]), message);
     }
 
     fn stage_ranges(&mut self, name: &str, stage: &StageConfig) {
