@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 seconds=${1:-20}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(image request config weights axon)
+[ ${#targets[@]} -gt 0 ] || targets=(image request config weights axon synapse)
 folder=${CARGO_TARGET_DIR:-$PWD/target}/fuzz
 
 RUSTC_WRAPPER=$PWD/scripts/fuzz-rustc.sh CARGO_INCREMENTAL=0 \

@@ -2,8 +2,10 @@
 //!
 //! Must not know: arguments, or how anything is printed.
 
+mod axon;
 mod changes;
 mod exit;
+mod metagraph;
 mod overrides;
 mod parts;
 mod reload;
@@ -19,7 +21,7 @@ use crate::actors::{Engine, Routing, StagePlan};
 use crate::backends::BackendContext;
 use crate::cascade::PolicyContext;
 use crate::config::{Config, Resolved, Sources, StageConfig, Tree};
-use crate::http::{self, Ended, Limits};
+use crate::http::{self, Bound, Ended, Limits};
 use crate::metrics;
 
 pub use exit::Exit;
@@ -96,7 +98,9 @@ impl App {
             let stage = self.config.stages.get(name);
             plans.push(self.plan(name, stage.with_context(|| format!("no stage {name}"))?)?);
         }
-        Ok(Engine::start(&self.config.engine, self.routing(&self.config)?, plans))
+        let engine = Engine::start(&self.config.engine, self.routing(&self.config)?, plans);
+        engine.set_settings_version(&version(&self.config));
+        Ok(engine)
     }
 
     /// What an engine routes with under these settings.
@@ -150,16 +154,29 @@ impl App {
         })
     }
 
-    /// Opens the port and serves.
+    /// Opens the ports: the private one, and the public one if there is a hotkey to answer for. Must
+    /// be called within an actix system.
+    ///
+    /// # Errors
+    /// If a port or the wallet cannot be opened.
+    pub fn bind(&self, engine: &Engine) -> anyhow::Result<Bound> {
+        let limits = Limits { image: self.config.image, clip: self.config.clip };
+        let axon = axon::build(&self.config)?;
+        let bound = http::bind(&self.config.http, engine.clone(), limits)?;
+        let bound = bound.reloading(self.reloader(engine))?;
+        let Some((axon, supply)) = axon else { return Ok(bound) };
+        actix::spawn(supply.keep());
+        bound.with_axon(axon, limits)
+    }
+
+    /// Opens the ports and serves.
     async fn listen(
         &self,
         engine: Engine,
         announce: impl FnOnce(&Announcement),
     ) -> anyhow::Result<Exit> {
-        let limits = Limits { image: self.config.image, clip: self.config.clip };
-        let bound = http::bind(&self.config.http, engine.clone(), limits)?;
-        let bound = bound.reloading(self.reloader(&engine))?;
-        announce(&self.announcement(bound.address()));
+        let bound = self.bind(&engine)?;
+        announce(&self.announcement(bound.address(), bound.axon_address()));
         let ended = bound.run().await?;
         engine.stop().await;
         Ok(match ended {
@@ -171,14 +188,21 @@ impl App {
     }
 
     /// What is said once the port at `address` is open.
-    pub fn announcement(&self, address: SocketAddr) -> Announcement {
+    pub fn announcement(&self, address: SocketAddr, axon: Option<SocketAddr>) -> Announcement {
         let stage = |name: &String| {
             let spec = &self.config.stages.get(name)?.spec;
             Some((name.clone(), spec.backend.clone(), spec.instances))
         };
         let stages = self.config.cascade.order.iter().filter_map(stage).collect();
-        Announcement { address, threads: rayon::current_num_threads(), stages }
+        Announcement { address, axon, threads: rayon::current_num_threads(), stages }
     }
+}
+
+/// What answers depend on besides the weights: this program, and every setting of the stages.
+fn version(config: &Config) -> String {
+    let Config { image, clip, cascade, stages, .. } = config;
+    let program = (env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+    format!("{program:?} {image:?} {clip:?} {cascade:?} {stages:?}")
 }
 
 /// What a server says of itself when it has opened its port.
@@ -186,6 +210,8 @@ impl App {
 pub struct Announcement {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where validators are answered; `None` if there is no hotkey to answer for.
+    pub axon: Option<SocketAddr>,
     /// Threads for tensors.
     pub threads: usize,
     /// Each stage's name, backend and number of instances, in order.
@@ -195,6 +221,10 @@ pub struct Announcement {
 impl fmt::Display for Announcement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "listening on http://{}", self.address)?;
+        match self.axon {
+            Some(address) => writeln!(f, "axon on http://{address}")?,
+            None => writeln!(f, "axon closed: no hotkey; set wallet.hotkey or axon.hotkeys")?,
+        }
         write!(f, "device cpu, {} threads", self.threads)?;
         for (name, backend, instances) in &self.stages {
             write!(f, "\nstage {name}: {backend}, {instances}")?;

@@ -91,6 +91,20 @@ catalogue! {
         "Seconds from a request's first byte to its reply, by route and status.";
     REQUEST_BYTES Gauge "roadcrew_request_bytes_in_flight" []
         "Bytes of request bodies and of decoded images held at present.";
+    AXON_CALLS Counter "roadcrew_axon_calls_total" ["outcome"]
+        "Calls of validators by how they ended: answered, degraded, prior, or why they were refused.";
+    AXON_PRIORS Counter "roadcrew_axon_priors_total" ["why"]
+        "Calls answered with the prior since there was no verdict: overloaded, too_late, deadline, unavailable, draining, undecodable, too_large, internal.";
+    AXON_ANSWERS Counter "roadcrew_axon_answers_total" ["source"]
+        "Verdicts for validators by where they came from: computed, shared (an identical image was in flight), remembered.";
+    AXON_VERIFY Histogram "roadcrew_axon_verify_seconds" []
+        "Seconds that it took to verify a caller that was let in.";
+    AXON_NONCE_AGE Gauge "roadcrew_axon_nonce_age_seconds" []
+        "How old the latest accepted nonce was: travel time plus the difference of the clocks. Beyond 4 s calls are about to be refused.";
+    METAGRAPH_AGE Gauge "roadcrew_metagraph_age_seconds" []
+        "How old the snapshot of the metagraph is.";
+    METAGRAPH_NEURONS Gauge "roadcrew_metagraph_neurons" []
+        "Hotkeys in the snapshot of the metagraph; 0 without one.";
     RELOADS Counter "roadcrew_reloads_total" ["outcome"]
         "Times the settings were read again: applied, unchanged, refused.";
     ACTOR_EVENTS Counter "roadcrew_actor_events_total" ["actor"]
@@ -301,6 +315,33 @@ pub fn request(route: &'static str, status: u16, took: Duration) {
 /// So many more bytes of requests are held than before.
 pub fn request_bytes(change: f64) {
     shift(REQUEST_BYTES, change, &[]);
+}
+
+/// A validator's call ended.
+pub fn axon_call(outcome: &'static str) {
+    count(AXON_CALLS, 1, &[("outcome", outcome)]);
+}
+
+/// A validator's call was answered with the prior.
+pub fn axon_prior(why: &'static str) {
+    count(AXON_PRIORS, 1, &[("why", why)]);
+}
+
+/// A validator got a verdict.
+pub fn axon_answer(source: &'static str) {
+    count(AXON_ANSWERS, 1, &[("source", source)]);
+}
+
+/// A caller was verified, by a nonce of that age in seconds.
+pub fn axon_verified(took: Duration, nonce_age_s: f64) {
+    observe(AXON_VERIFY, took.as_secs_f64(), &[]);
+    set(AXON_NONCE_AGE, nonce_age_s, &[]);
+}
+
+/// The snapshot of the metagraph that is in use: its age in seconds and its hotkeys.
+pub fn metagraph(age_s: f64, neurons: usize) {
+    set(METAGRAPH_AGE, age_s, &[]);
+    set(METAGRAPH_NEURONS, neurons as f64, &[]);
 }
 
 /// The settings were read again: `outcome` is `applied`, `unchanged` or `refused`.

@@ -21,6 +21,9 @@ impl Probability {
         value.is_finite().then(|| Self(value.clamp(0.0, 1.0)))
     }
 
+    /// What is known of an image that nobody has looked at.
+    pub const HALF: Self = Self(0.5);
+
     /// The value, unitless, in `0.0..=1.0`.
     pub fn get(self) -> f32 {
         self.0

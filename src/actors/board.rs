@@ -87,6 +87,8 @@ pub struct StageStatus {
     pub abandoned: usize,
     /// How long the last successful load took.
     pub load_time: Option<Duration>,
+    /// What its backend said of its version when it was loaded last.
+    pub version: String,
 }
 
 /// The status of everything.
@@ -98,6 +100,7 @@ pub struct Board {
     doom: OnceLock<Doom>,
     /// The stages that a new job may be lent to, one bit each; those beyond the 64th are left out.
     entries: AtomicU64,
+    settings_version: RwLock<String>,
 }
 
 impl Board {
@@ -108,12 +111,24 @@ impl Board {
             draining: AtomicBool::new(false),
             doom: OnceLock::new(),
             entries: AtomicU64::new(0),
+            settings_version: RwLock::default(),
         }
     }
 
     /// Every stage, in the order of the cascade.
     pub fn stages(&self) -> Vec<StageStatus> {
         self.stages.iter().map(|stage| stage.read().clone()).collect()
+    }
+
+    /// What the answers depend on: the settings and every stage's version. While two of these are
+    /// equal, the same input gets the same answer.
+    pub fn version(&self) -> Vec<String> {
+        let stages = self.stages.iter().map(|stage| stage.read().version.clone());
+        std::iter::once(self.settings_version.read().clone()).chain(stages).collect()
+    }
+
+    pub(crate) fn set_settings_version(&self, version: &str) {
+        version.clone_into(&mut self.settings_version.write());
     }
 
     /// Whether some stage can answer now.

@@ -92,7 +92,7 @@ impl Engine {
             return Err(refused(Rejection::Draining));
         }
         self.expect_in_time(request.deadline, request.priority, Duration::ZERO)?;
-        self.gate.enter().map_err(refused)?;
+        self.gate.enter(request.priority).map_err(refused)?;
         let id = JobId(self.next.fetch_add(1, Ordering::Relaxed) + 1);
         let (job, ticket) = job::issue(id, request, self.gate.clone());
         self.supervisor.submit(job);
@@ -131,7 +131,7 @@ impl Engine {
         priority: Priority,
         before: Duration,
     ) -> Result<(), Rejection> {
-        self.gate.check().map_err(refused)?;
+        self.gate.check(priority).map_err(refused)?;
         self.expect_in_time(deadline, priority, before)
     }
 
@@ -175,6 +175,12 @@ impl Engine {
     /// follows the new settings.
     pub fn retune(&self, tuning: Tuning) {
         self.supervisor.retune(tuning);
+    }
+
+    /// Says what the answers depend on besides the stages' own versions: the settings. To be called
+    /// after [`retune`](Self::retune), never before it.
+    pub fn set_settings_version(&self, version: &str) {
+        self.board.set_settings_version(version);
     }
 
     /// How the stages are.
@@ -261,6 +267,7 @@ fn first_status(plan: &StagePlan) -> StageStatus {
         last_fall: None,
         abandoned: 0,
         load_time: None,
+        version: String::new(),
     }
 }
 

@@ -118,7 +118,7 @@ async fn a_dying_supervisor_leaves_nobody_waiting() {
 
 #[actix::test]
 async fn a_spare_takes_over_without_a_load() {
-    let script = "answer = 0.9\nslow_load_ms = 600\nbatch.panic_every = 3";
+    let script = "answer = 0.9\nslow_load_ms = 2000\nbatch.panic_every = 3";
     let engine = engine("spare", script, |spec| spec.spares = 1);
     until("both are loaded", || {
         let stage = &engine.board().stages()[0];

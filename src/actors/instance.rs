@@ -31,8 +31,8 @@ const MAX_BROKEN: usize = 3;
 
 /// What an instance tells its stage and the supervisor.
 pub(crate) trait Listener: Send {
-    /// It is built and warm.
-    fn ready(&self, load_time: Duration);
+    /// It is built and warm, and its backend is of this version.
+    fn ready(&self, load_time: Duration, version: String);
     /// A batch ended in predictions.
     fn answered(&self, predictions: Vec<(JobId, Prediction)>);
     /// A batch ended without predictions.
@@ -109,7 +109,8 @@ impl Instance {
                 return self.listener.fell(Fall::without_jobs(Cause::Load, detail));
             }
         };
-        self.listener.ready(clock::now().saturating_duration_since(born));
+        let version = guarded(|| backend.version()).unwrap_or_default();
+        self.listener.ready(clock::now().saturating_duration_since(born), version);
         // What panics here is not the backend: a batching rule is a researcher's code too.
         let fall = guarded(|| self.work(&mut *backend))
             .unwrap_or_else(|detail| Some(Fall::without_jobs(Cause::Actor, detail)));

@@ -175,7 +175,11 @@ pub(crate) fn issue(id: JobId, request: Request, gate: Arc<Gate>) -> (Arc<Job>, 
     (job, Ticket { id, deadline, slot, reply: receiver })
 }
 
-/// The gate at the door: bounds the jobs in flight and measures how fast they leave.
+/// One place in so many is kept free for validators.
+const RESERVED: usize = 8;
+
+/// The gate at the door: bounds the jobs in flight and measures how fast they leave. Whatever else
+/// comes in, there are places that only validators take.
 #[derive(Debug)]
 pub(crate) struct Gate {
     limit: usize,
@@ -221,8 +225,8 @@ impl Gate {
     }
 
     /// Takes a place, or says when to come back.
-    pub(crate) fn enter(&self) -> Result<(), Rejection> {
-        let take = |n: usize| (n < self.limit).then_some(n + 1);
+    pub(crate) fn enter(&self, priority: Priority) -> Result<(), Rejection> {
+        let take = |n: usize| (n < self.limit(priority)).then_some(n + 1);
         match self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, take) {
             Ok(_) => {
                 metrics::in_flight(1.0);
@@ -233,12 +237,19 @@ impl Gate {
     }
 
     /// Whether there is a place at this moment; if not, when to come back.
-    pub(crate) fn check(&self) -> Result<(), Rejection> {
+    pub(crate) fn check(&self, priority: Priority) -> Result<(), Rejection> {
         let taken = self.in_flight();
-        if taken < self.limit {
+        if taken < self.limit(priority) {
             return Ok(());
         }
         Err(Rejection::Overloaded { retry_after: self.retry_after(taken) })
+    }
+
+    fn limit(&self, priority: Priority) -> usize {
+        match priority {
+            Priority::Validator => self.limit,
+            Priority::Normal | Priority::Bulk => self.limit - self.limit / RESERVED,
+        }
     }
 
     pub(crate) fn in_flight(&self) -> usize {
@@ -309,7 +320,7 @@ pub(crate) mod tests {
         let image = Image::from_rgb(1, 1, vec![0; 3]).unwrap();
         let input = Input::Image(Arc::new(image));
         let gate = Arc::new(Gate::new(usize::MAX));
-        gate.enter().unwrap();
+        gate.enter(Priority::Normal).unwrap();
         issue(JobId(id), Request { input, deadline, priority }, gate)
     }
 
@@ -368,12 +379,24 @@ pub(crate) mod tests {
     #[test]
     fn the_gate_bounds_and_says_when_to_come_back() {
         let gate = Gate::new(2);
-        assert!(gate.enter().is_ok() && gate.enter().is_ok());
+        let enter = || gate.enter(Priority::Bulk);
+        assert!(enter().is_ok() && enter().is_ok());
         let start = clock::now();
         for i in 0..100 {
             gate.rate.lock().tick(start + Duration::from_millis(i * 3000));
         }
-        let Err(Rejection::Overloaded { retry_after }) = gate.enter() else { panic!() };
+        let Err(Rejection::Overloaded { retry_after }) = enter() else { panic!() };
         assert_eq!(retry_after, Duration::from_secs(2));
+    }
+
+    #[test]
+    fn a_crowd_leaves_room_for_validators() {
+        let gate = Gate::new(16);
+        while gate.enter(Priority::Bulk).is_ok() {}
+        assert_eq!(gate.in_flight(), 14);
+        assert!(gate.enter(Priority::Normal).is_err() && gate.check(Priority::Normal).is_err());
+        assert!(gate.check(Priority::Validator).is_ok());
+        assert!(gate.enter(Priority::Validator).is_ok() && gate.enter(Priority::Validator).is_ok());
+        assert!(gate.enter(Priority::Validator).is_err(), "nobody is above the limit");
     }
 }

@@ -180,11 +180,14 @@ impl Stage {
     }
 
     /// An instance has loaded.
-    fn loaded(&mut self, lane: usize, epoch: u64, load_time: Duration) {
+    fn loaded(&mut self, (lane, epoch): (usize, u64), load_time: Duration, version: String) {
         killpoint::reach("stage.ready", &self.shared.name);
         let Some(duty) = self.lanes.loaded(lane, epoch) else { return };
         let index = self.shared.index;
-        self.board.update(index, |status| status.load_time = Some(load_time));
+        self.board.update(index, |status| {
+            status.load_time = Some(load_time);
+            status.version = version;
+        });
         tracing::info!(stage = %self.shared.name, lane, ?load_time, ?duty, "loaded");
         if duty == Duty::Work {
             self.shared.berths[lane].call();
@@ -343,7 +346,7 @@ pub(crate) struct FromInstance {
 }
 
 enum What {
-    Ready { load_time: Duration },
+    Ready { load_time: Duration, version: String },
     Leaving,
     Fell(Fall),
 }
@@ -356,7 +359,9 @@ impl Handler<FromInstance> for Stage {
         let waiting = self.waiting.fetch_sub(1, Ordering::AcqRel) - 1;
         let FromInstance { lane, epoch, what } = message;
         match what {
-            What::Ready { load_time } => self.loaded(lane, epoch, load_time),
+            What::Ready { load_time, version } => {
+                self.loaded((lane, epoch), load_time, version);
+            }
             What::Leaving => self.leaving(lane, epoch),
             What::Fell(fall) if self.lanes.is_current(lane, epoch) => {
                 let during = match fall.cause {
@@ -410,8 +415,8 @@ impl StageListener {
 }
 
 impl Listener for StageListener {
-    fn ready(&self, load_time: Duration) {
-        self.tell(What::Ready { load_time });
+    fn ready(&self, load_time: Duration, version: String) {
+        self.tell(What::Ready { load_time, version });
     }
 
     fn answered(&self, predictions: Vec<(JobId, Prediction)>) {

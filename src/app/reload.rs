@@ -75,6 +75,7 @@ impl http::Reload for Reloader {
         if !apply.is_empty() {
             let tuning = self.tuning(&resolved.config);
             self.engine.retune(tuning.map_err(|error| Refusal::Failed(format!("{error:#}")))?);
+            self.engine.set_settings_version(&super::version(&resolved.config));
             for warning in &resolved.warnings {
                 tracing::warn!("{warning}");
             }

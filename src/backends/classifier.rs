@@ -34,6 +34,7 @@ pub struct Classifier {
     head: Head,
     calibration: Calibration,
     max_batch: usize,
+    version: String,
 }
 
 impl Classifier {
@@ -55,8 +56,9 @@ impl Classifier {
         } else {
             Calibration::default()
         };
-        let preprocessor = Preprocessor::load(files)?;
-        Ok(Self { preprocessor, encoder, head, calibration, max_batch: max_batch.max(1) })
+        let (preprocessor, version) = (Preprocessor::load(files)?, files.digest()?);
+        let max_batch = max_batch.max(1);
+        Ok(Self { preprocessor, encoder, head, calibration, max_batch, version })
     }
 
     /// One logit per image.
@@ -105,6 +107,11 @@ impl Backend for Classifier {
             size *= 2;
         }
         Ok(())
+    }
+
+    /// The digest of the model's files: weights, head, calibration and preprocessing.
+    fn version(&self) -> String {
+        self.version.clone()
     }
 }
 

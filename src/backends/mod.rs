@@ -54,6 +54,12 @@ pub trait Backend {
     fn warm_up(&mut self) -> Result<(), BackendError> {
         Ok(())
     }
+
+    /// What the answers depend on besides the settings, such as a digest of the weights: as long as
+    /// it is the same, the same input gets the same answer. Asked once, after the warm-up.
+    fn version(&self) -> String {
+        String::new()
+    }
 }
 
 /// What the engine does about an error. The cause beside it is for people.

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{AddressError, Hotkey, Snapshot};
 
+/// In the place of an address: everybody who signs may call.
+pub const EVERYBODY: &str = "*";
+
 /// How often those are forgotten who neither are here nor were lately.
 const SWEEP: Duration = Duration::from_secs(60);
 
@@ -21,7 +24,7 @@ pub struct CallersSpec {
     pub require_permit: bool,
     /// Least total stake of a caller, in TAO.
     pub min_stake: f64,
-    /// Hotkeys that may call whatever the metagraph says, and also without one.
+    /// Hotkeys that may call whatever the metagraph says, and also without one; [`EVERYBODY`] for all.
     pub allow: Vec<String>,
     /// Hotkeys that may not call, whatever else says so.
     pub deny: Vec<String>,
@@ -158,6 +161,7 @@ impl Busy {
 /// Who may call, and who is here.
 #[derive(Debug)]
 pub struct Callers {
+    is_open: bool,
     allow: HashSet<Hotkey>,
     deny: HashSet<Hotkey>,
     require_permit: bool,
@@ -207,6 +211,7 @@ impl Callers {
             return Err(CallersError::Zero { setting });
         }
         Ok(Self {
+            is_open: spec.allow.iter().any(|text| text == EVERYBODY),
             allow: hotkeys("allow", &spec.allow)?,
             deny: hotkeys("deny", &spec.deny)?,
             require_permit: spec.require_permit,
@@ -228,7 +233,7 @@ impl Callers {
             return Err(NotAllowed::Denied);
         }
         let neuron = snapshot.and_then(|snapshot| snapshot.neurons.get(&hotkey));
-        if !self.allow.contains(&hotkey) {
+        if !self.is_open && !self.allow.contains(&hotkey) {
             snapshot.ok_or(NotAllowed::NoMetagraph)?;
             let neuron = neuron.ok_or(NotAllowed::NotRegistered)?;
             if self.require_permit && !neuron.validator_permit {
@@ -271,7 +276,8 @@ fn hotkeys(list: &'static str, texts: &[String]) -> Result<HashSet<Hotkey>, Call
     let read = |(index, text): (usize, &String)| {
         text.parse().map_err(|cause| CallersError::Address { list, index, cause })
     };
-    texts.iter().enumerate().map(read).collect()
+    let is_one = |text: &str| list != "allow" || text != EVERYBODY;
+    texts.iter().enumerate().filter(|(_, text)| is_one(text)).map(read).collect()
 }
 
 impl Pace {

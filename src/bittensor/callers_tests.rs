@@ -56,6 +56,17 @@ fn stake_and_permit_are_asked_for_as_configured() {
 }
 
 #[test]
+fn a_star_lets_everybody_in_but_those_who_are_denied() {
+    let mut spec = CallersSpec { allow: vec![EVERYBODY.into()], ..CallersSpec::default() };
+    spec.deny = vec![key(2).to_string()];
+    let callers = Callers::new(&spec).unwrap();
+    assert!(callers.check(key(1), None).is_ok());
+    assert_eq!(callers.check(key(2), None), Err(NotAllowed::Denied));
+    spec.deny.push(EVERYBODY.into());
+    assert!(Callers::new(&spec).is_err());
+}
+
+#[test]
 fn the_allow_list_needs_no_metagraph_and_the_deny_list_beats_it() {
     let callers = callers(|spec| {
         spec.allow = vec![key(1).to_string(), key(2).to_string()];

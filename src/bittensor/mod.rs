@@ -26,7 +26,9 @@ mod window;
 
 pub use address::{AddressError, Hotkey};
 pub use body_hash::{EMPTY_BODY_HASH, body_hash};
-pub use callers::{Busy, Caller, Callers, CallersError, CallersSpec, Class, NotAllowed, Seat};
+pub use callers::{
+    Busy, Caller, Callers, CallersError, CallersSpec, Class, EVERYBODY, NotAllowed, Seat,
+};
 pub use head::{Head, Headers, caller};
 pub use keypair::{Keypair, Signature};
 pub use metagraph::{Metagraph, Neuron, Snapshot, SnapshotError};

@@ -19,7 +19,7 @@
 
 use std::fs::TryLockError;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use blake2::{Blake2b512, Digest as _};
@@ -89,7 +89,6 @@ pub(super) enum Found {
 #[derive(Debug)]
 pub(super) struct NonceFile {
     file: File,
-    path: PathBuf,
     capacity: u64,
     health: Health,
 }
@@ -132,7 +131,7 @@ impl NonceFile {
             }
         }
         let capacity = capacity as u64;
-        Ok((Self { file, path: path.to_owned(), capacity, health: Health::Sound }, contents, found))
+        Ok((Self { file, capacity, health: Health::Sound }, contents, found))
     }
 
     /// Writes a record. When that fails, this is said once, and the file is made such that who opens it
@@ -159,12 +158,12 @@ impl NonceFile {
     #[cfg(test)]
     pub(super) fn unwritable(path: &Path) -> Self {
         let file = File::open(path).unwrap();
-        Self { file, path: path.to_owned(), capacity: 8, health: Health::Sound }
+        Self { file, capacity: 8, health: Health::Sound }
     }
 
-    /// An empty file is damaged, and needs no space; one that is gone is a first start.
+    /// An empty file is damaged, and needs no space. (One that is gone would be a first start.)
     fn spoil(&mut self) {
-        let spoiled = self.file.set_len(0).is_ok() || fs_err::remove_file(&self.path).is_ok();
+        let spoiled = self.file.set_len(0).is_ok();
         self.health = if spoiled { Health::Spoiled } else { Health::Lacking };
     }
 }

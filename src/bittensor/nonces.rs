@@ -23,10 +23,11 @@
 //!
 //! # Where nothing is known of what was accepted before
 //!
-//! On a first start, after the host's own restart, and without a file, the floor is the start: older
-//! nonces may have been accepted by a process whose notes are lost. If the file is damaged or cannot be
-//! used, then such a process may have ended a moment ago, and have accepted what was then 2 s in the
-//! future; so the floor is 2 s after the start ([`Nonces::settles_in`]).
+//! Where there never was a file, nothing was accepted before, and there is no floor. After the host's own
+//! restart the floor is the start: older nonces may have been accepted by a process whose notes are lost.
+//! If the file is damaged or cannot be used, then such a process may have ended a moment ago, and have
+//! accepted what was then 2 s in the future; so the floor is 2 s after the start
+//! ([`Nonces::settles_in`]).
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -131,8 +132,8 @@ impl Nonces {
         let limits = limits.sane();
         let unknown = now.nanos().saturating_add(nanos(AHEAD));
         let floors = |found: Found| match found {
-            Found::Whole => 0,
-            Found::Nothing | Found::Rebooted => now.nanos(),
+            Found::Whole | Found::Nothing => 0,
+            Found::Rebooted => now.nanos(),
             Found::Damaged => unknown,
         };
         match NonceFile::open(path, limits.capacity, &floors) {

@@ -5,6 +5,7 @@ use super::problem::Problem;
 use super::tree::{Leaf, Tree};
 use super::{Config, Names, manual};
 
+mod axon;
 mod cascade;
 mod ranges;
 
@@ -19,6 +20,9 @@ pub(super) struct Found {
 pub(super) fn run(config: &Config, tree: &Tree, names: &Names) -> Found {
     let mut checks = Checks { config, tree, names, found: Found::default() };
     checks.ranges();
+    checks.axon();
+    checks.callers();
+    checks.metagraph();
     checks.stages();
     checks.cascade();
     checks.found

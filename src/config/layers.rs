@@ -8,6 +8,7 @@ use std::str::FromStr;
 use toml::Value;
 use toml::de::{DeTable, DeValue};
 
+use super::ENABLED;
 use super::key::Key;
 use super::problem::Problem;
 use super::tree::{Leaf, Origin, Tree, flatten};
@@ -21,12 +22,15 @@ const PREFIX: &str = "ROADCREW__";
 /// Plain environment names and the settings they stand for. A key below `first` belongs to the
 /// first stage in `cascade.order`.
 const ALIASES: [(&str, [&str; 2]); 5] = [
-    ("MINER_PORT", ["http", "port"]),
+    ("MINER_PORT", ["axon", "port"]),
     ("WALLET_NAME", ["wallet", "name"]),
     ("WALLET_HOTKEY", ["wallet", "hotkey"]),
     ("CASCADE_THRESHOLD_LOW", ["first", "exit_below"]),
     ("CASCADE_THRESHOLD_HIGH", ["first", "exit_above"]),
 ];
+
+/// Plain environment names that say whether a stage takes part, and the stage they mean.
+const SWITCHES: [(&str, &str); 2] = [("USE_THINKING_MODE", "thinking"), ("USE_MOLMO", "molmo")];
 
 /// One `--set KEY=VALUE`.
 #[derive(Clone, Debug, PartialEq)]
@@ -143,6 +147,21 @@ pub(super) fn aliases(env: &[(String, String)], first: Option<&str>) -> Layer {
     layer
 }
 
+/// The switches that are set, each with its stage's key.
+pub(super) fn switches(env: &[(String, String)]) -> Layer {
+    let set = |(name, stage): &(&str, &str)| {
+        let (_, value) = env.iter().find(|(n, value)| n == name && !value.is_empty())?;
+        let mut leaf = from_env(name, value);
+        match value.trim().to_ascii_lowercase().as_str() {
+            "1" | "yes" | "on" | "true" => leaf.value = Value::Boolean(true),
+            "0" | "no" | "off" | "false" => leaf.value = Value::Boolean(false),
+            _ => {}
+        }
+        Some((Key::from(["stages", stage, ENABLED]), leaf))
+    };
+    SWITCHES.iter().filter_map(set).collect()
+}
+
 /// The variables that begin with `ROADCREW__`.
 pub(super) fn environment(env: &[(String, String)]) -> Result<Layer, Vec<Problem>> {
     let (mut layer, mut problems) = (Layer::new(), Vec::new());
@@ -252,8 +271,9 @@ mod tests {
         let plain = env(&[("MINER_PORT", "8092"), ("CASCADE_THRESHOLD_LOW", "0.2"), ("X", "1")]);
         let keys = |layer: Layer| layer.iter().map(|(k, _)| k.to_string()).collect::<Vec<_>>();
         let layer = aliases(&plain, Some("look"));
-        assert_eq!(keys(layer), ["http.port", "stages.look.exit_below"]);
-        assert_eq!(keys(aliases(&plain, None)), ["http.port"]);
+        assert_eq!(keys(layer), ["axon.port", "stages.look.exit_below"]);
+        assert_eq!(keys(aliases(&plain, None)), ["axon.port"]);
+        assert_eq!(keys(switches(&env(&[("USE_MOLMO", "1")]))), ["stages.molmo.enabled"]);
         assert_eq!(keys(aliases(&env(&[("MINER_PORT", "")]), None)), [""; 0]);
         for (text, read) in [("1", "1"), ("007", "007"), ("true", "true"), ("\"a b\"", "a b")] {
             let wallet = aliases(&env(&[("WALLET_HOTKEY", text)]), None);

@@ -22,9 +22,10 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::actors::{EngineSpec, StageSpec};
-use crate::bittensor::WalletSpec;
+use crate::bittensor::{CallersSpec, MetagraphSpec, WalletSpec};
 use crate::cascade::{CascadeSpec, StageRule};
 use crate::http::HttpSpec;
+use crate::http::axon::AxonSpec;
 use crate::image::ImageLimits;
 use crate::logging::LogSpec;
 use crate::video::ClipLimits;
@@ -40,6 +41,14 @@ pub use tree::{Leaf, Origin, Tree};
 pub struct Config {
     /// `[http]`
     pub http: HttpSpec,
+    /// `[axon]`
+    pub axon: AxonSpec,
+    /// `[callers]`
+    pub callers: CallersSpec,
+    /// `[metagraph]`
+    pub metagraph: MetagraphSpec,
+    /// `[wallet]`
+    pub wallet: WalletSpec,
     /// `[image]`
     pub image: ImageLimits,
     /// `[clip]`
@@ -50,11 +59,12 @@ pub struct Config {
     pub cascade: CascadeSpec,
     /// `[log]`
     pub log: LogSpec,
-    /// `[wallet]`
-    pub wallet: WalletSpec,
     /// `[stages.NAME]`
     pub stages: BTreeMap<String, StageConfig>,
 }
+
+/// The key of a stage that says whether it takes part.
+const ENABLED: &str = "enabled";
 
 /// One stage's settings: its own, the cascade's, and those of backends.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -64,6 +74,8 @@ pub struct StageConfig {
     pub spec: StageSpec,
     /// When its scores end the walk, and when it is asked.
     pub rule: StageRule,
+    /// Whether it takes part.
+    pub enabled: bool,
     /// `[stages.NAME.BACKEND]`, by backend; only that of `spec.backend` is used.
     pub backends: BTreeMap<String, toml::Table>,
 }
@@ -80,9 +92,13 @@ impl TryFrom<toml::Table> for StageConfig {
 
     fn try_from(table: toml::Table) -> Result<Self, String> {
         let (mut spec, mut rule) = (toml::Table::new(), toml::Table::new());
-        let mut backends = BTreeMap::new();
+        let (mut backends, mut enabled) = (BTreeMap::new(), true);
         for (name, value) in table {
-            if shape::fields::<StageSpec>().contains(&name.as_str()) {
+            if name == ENABLED {
+                enabled = value
+                    .try_into()
+                    .map_err(|error: toml::de::Error| error.message().to_owned())?;
+            } else if shape::fields::<StageSpec>().contains(&name.as_str()) {
                 spec.insert(name, value);
             } else if shape::fields::<StageRule>().contains(&name.as_str()) {
                 rule.insert(name, value);
@@ -95,7 +111,7 @@ impl TryFrom<toml::Table> for StageConfig {
         let text = |error: toml::de::Error| error.message().to_owned();
         let spec = StageSpec::deserialize(spec).map_err(text)?;
         let rule = StageRule::deserialize(rule).map_err(text)?;
-        Ok(Self { spec, rule, backends })
+        Ok(Self { spec, rule, enabled, backends })
     }
 }
 
@@ -130,8 +146,9 @@ pub struct Resolved {
 /// them cannot be judged, nor what the others say without them.
 pub fn resolve(sources: &Sources, names: &Names) -> Result<Resolved, Problems> {
     let read = read(sources).map_err(Problems)?;
-    let (tree, mut problems) = screening::merge(&read, &sources.env, names);
-    let config = match Config::deserialize(tree.table()) {
+    let screening::Merged { tree, mut problems, mut warnings } =
+        screening::merge(&read, &sources.env, names);
+    let mut config = match Config::deserialize(tree.table()) {
         Ok(config) => config,
         Err(error) => {
             let next = "this is a bug in roadcrew: please report it with your configuration";
@@ -141,9 +158,12 @@ pub fn resolve(sources: &Sources, names: &Names) -> Result<Resolved, Problems> {
     };
     let found = checks::run(&config, &tree, names);
     problems.extend(found.problems);
+    warnings.extend(found.warnings);
+    let Config { cascade, stages, .. } = &mut config;
+    cascade.order.retain(|name| stages.get(name).is_none_or(|stage| stage.enabled));
     problems.sort_by(|a, b| a.key.cmp(&b.key));
     if problems.is_empty() {
-        Ok(Resolved { config, tree, warnings: found.warnings })
+        Ok(Resolved { config, tree, warnings })
     } else {
         Err(Problems(problems))
     }

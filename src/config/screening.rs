@@ -13,12 +13,15 @@ use super::shape::{Fit, Shape};
 use super::tree::{Leaf, Origin, Tree};
 use super::{Config, Layers, Names, layers};
 
-/// The merged layers, and what did not fit.
-pub(super) fn merge(
-    layers: &Layers,
-    env: &[(String, String)],
-    names: &Names,
-) -> (Tree, Vec<Problem>) {
+/// The merged layers, what did not fit, and what is odd.
+pub(super) struct Merged {
+    pub(super) tree: Tree,
+    pub(super) problems: Vec<Problem>,
+    pub(super) warnings: Vec<Problem>,
+}
+
+/// Merges the layers.
+pub(super) fn merge(layers: &Layers, env: &[(String, String)], names: &Names) -> Merged {
     let mut screen = Screen::new(names);
     let mut order = screen.base.clone();
     for (key, leaf) in layers.before_aliases.iter().chain(&layers.after_aliases).flatten() {
@@ -26,7 +29,15 @@ pub(super) fn merge(
             order.put(key.clone(), leaf.clone());
         }
     }
-    let aliases = layers::aliases(env, first_stage(&order).as_deref());
+    let mut aliases = layers::aliases(env, first_stage(&order).as_deref());
+    let stage = |key: &Key| key.stage().map(|(stage, _)| stage.to_owned());
+    let given = layers.before_aliases.iter().chain(&layers.after_aliases).flatten();
+    let given: BTreeSet<_> = given.filter_map(|(key, _)| stage(key)).collect();
+    let (here, missing): (Vec<_>, Vec<_>) = layers::switches(env)
+        .into_iter()
+        .partition(|(key, _)| stage(key).is_some_and(|stage| given.contains(&stage)));
+    aliases.extend(here);
+    let warnings = missing.iter().filter_map(|(key, leaf)| no_stage(key, leaf)).collect();
     let accepted: Vec<_> = layers
         .before_aliases
         .iter()
@@ -42,7 +53,16 @@ pub(super) fn merge(
     for (key, leaf) in accepted {
         tree.put(key.clone(), leaf.clone());
     }
-    (tree, screen.problems)
+    Merged { tree, problems: screen.problems, warnings }
+}
+
+/// What is said of a switch that has no stage to switch on.
+fn no_stage(key: &Key, leaf: &Leaf) -> Option<Problem> {
+    let is_off = leaf.value.as_bool() == Some(false);
+    let (stage, _) = key.stage()?;
+    let message = format!("there is no stage called \"{stage}\", so nothing changes");
+    let hint = format!("add a section [stages.{stage}] and name it in cascade.order, or unset it");
+    (!is_off).then(|| Problem::at(key, leaf, message, hint))
 }
 
 fn first_stage(tree: &Tree) -> Option<String> {

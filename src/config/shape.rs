@@ -7,13 +7,14 @@ use serde::de::value::Error;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
 
 use super::key::Key;
-use super::{Config, Names};
+use super::{Config, ENABLED, Names};
 use crate::actors::batching::BatchingSpec;
 use crate::actors::restart::RestartSpec;
 use crate::actors::{EngineSpec, StageSpec};
-use crate::bittensor::WalletSpec;
+use crate::bittensor::{CallersSpec, MetagraphSpec, WalletSpec};
 use crate::cascade::{CascadeSpec, Condition, StageRule};
 use crate::http::HttpSpec;
+use crate::http::axon::AxonSpec;
 use crate::image::ImageLimits;
 use crate::logging::LogSpec;
 use crate::video::ClipLimits;
@@ -49,6 +50,7 @@ impl Shape {
     pub(super) fn of_config(names: &Names) -> Self {
         let mut stage = fields_of::<StageSpec>();
         stage.extend(fields_of::<StageRule>());
+        stage.insert(ENABLED.into(), Self::Value);
         stage.insert("batching".into(), Self::Table(fields_of::<BatchingSpec>()));
         stage.insert("restart".into(), Self::Table(fields_of::<RestartSpec>()));
         stage.insert("when".into(), Self::Table(fields_of::<Condition>()));
@@ -57,12 +59,15 @@ impl Shape {
         );
         let mut root = fields_of::<Config>();
         root.insert("http".into(), Self::Table(fields_of::<HttpSpec>()));
+        root.insert("axon".into(), Self::Table(fields_of::<AxonSpec>()));
+        root.insert("callers".into(), Self::Table(fields_of::<CallersSpec>()));
+        root.insert("metagraph".into(), Self::Table(fields_of::<MetagraphSpec>()));
+        root.insert("wallet".into(), Self::Table(fields_of::<WalletSpec>()));
         root.insert("image".into(), Self::Table(fields_of::<ImageLimits>()));
         root.insert("clip".into(), Self::Table(fields_of::<ClipLimits>()));
         root.insert("engine".into(), Self::Table(fields_of::<EngineSpec>()));
         root.insert("cascade".into(), Self::Table(fields_of::<CascadeSpec>()));
         root.insert("log".into(), Self::Table(fields_of::<LogSpec>()));
-        root.insert("wallet".into(), Self::Table(fields_of::<WalletSpec>()));
         root.insert("stages".into(), Self::Stages(Box::new(Self::Table(stage))));
         Self::Table(root)
     }

@@ -115,7 +115,7 @@ fn later_layers_win_and_say_where_they_are() {
     };
     let first =
         file("a.toml", "[http]\nport = 1\nworkers = 1\n[stages.screen]\nexit_below = 0.1\n");
-    let second = file("b.toml", "http.port = 2\nhttp.drain_s = 2\nhttp.keep_alive_s = 2\n");
+    let second = file("b.toml", "axon.port = 2\nhttp.drain_s = 2\nhttp.keep_alive_s = 2\n");
     let sources = Sources {
         files: vec![first.clone(), second.clone()],
         env: env(&[
@@ -133,15 +133,66 @@ fn later_layers_win_and_say_where_they_are() {
     };
     let env = |name: &str| Origin::Env(name.into());
     assert_eq!(at("http.workers"), ("1".into(), Origin::File { path: first, line: 3 }));
-    assert_eq!(at("http.port"), ("3".into(), env("MINER_PORT")));
+    assert_eq!(at("axon.port"), ("3".into(), env("MINER_PORT")));
     assert_eq!(at("http.drain_s"), ("4".into(), env("ROADCREW__HTTP__DRAIN_S")));
     assert_eq!(at("http.keep_alive_s"), ("5".into(), Origin::Set));
     assert_eq!(at("stages.screen.exit_below"), ("0.2".into(), env("CASCADE_THRESHOLD_LOW")));
     assert_eq!(at("http.max_connections").1, Origin::Default);
     let only = Sources { files: vec![second.clone()], ..Sources::default() };
     let resolved = resolve(&only, &names()).unwrap();
-    let port = resolved.tree.get(&"http.port".parse().unwrap()).unwrap();
+    let port = resolved.tree.get(&"axon.port".parse().unwrap()).unwrap();
     assert_eq!(port.origin, Origin::File { path: second, line: 1 });
+}
+
+#[test]
+fn a_stage_that_is_switched_off_is_left_out_of_the_cascade() {
+    let off = resolve(&sets(&["stages.confirm.enabled=false"]), &names()).unwrap();
+    assert_eq!(off.config.cascade.order, ["screen"]);
+    let none = ["stages.screen.enabled=false", "stages.confirm.enabled=false"];
+    let problems = resolve(&sets(&none), &names()).unwrap_err();
+    assert!(problems.to_string().contains("at least one stage that is enabled"), "{problems}");
+}
+
+#[test]
+fn switches_of_the_environment_are_for_stages_that_are_there() {
+    let ask = |value: &str, more: &[&str]| {
+        let env = env(&[("USE_THINKING_MODE", value)]);
+        resolve(&Sources { env, ..sets(more) }, &names()).unwrap()
+    };
+    let without = ask("true", &[]);
+    let said = without.warnings[0].to_string();
+    assert!(said.contains("USE_THINKING_MODE") && said.contains("no stage called"), "{said}");
+    assert_eq!(ask("false", &[]).warnings, []);
+    let stage = [
+        "stages.thinking.backend=classifier",
+        "stages.thinking.enabled=false",
+        "stages.confirm.exit_below=0.4",
+        "cascade.order=[\"screen\", \"confirm\", \"thinking\"]",
+    ];
+    assert_eq!(ask("1", &stage[..1]).config.stages["thinking"].enabled, true);
+    let order = |value| ask(value, &[&stage[..1], &stage[2..]].concat()).config.cascade.order;
+    assert_eq!(order("yes"), ["screen", "confirm", "thinking"]);
+    assert_eq!(order("off"), ["screen", "confirm"]);
+    assert_eq!(ask("true", &stage).config.cascade.order.len(), 2, "a --set wins");
+}
+
+#[test]
+fn the_three_miners_are_sound_and_the_careful_one_is_unsure_of_more() {
+    let read = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
+        let sources = Sources { files: vec![path], ..Sources::default() };
+        let resolved = resolve(&sources, &names()).unwrap();
+        assert_eq!(resolved.warnings, [], "{name}");
+        resolved.config
+    };
+    let miners = ["speed.toml", "accuracy.toml", "video.toml"].map(read);
+    let ports: Vec<_> = miners.iter().map(|miner| miner.axon.port).collect();
+    assert_eq!(ports, [8091, 8092, 8093]);
+    let unsure = miners.map(|miner| {
+        let rule = &miner.stages["screen"].rule;
+        rule.exit_above - rule.exit_below
+    });
+    assert!(unsure[1] > unsure[0] + 0.05, "{unsure:?}");
 }
 
 #[test]
@@ -233,6 +284,18 @@ fn ranges_are_checked_with_their_bounds() {
         "http.port=-1",
         "http.port=65536",
         "http.max_body_bytes=0",
+        "axon.prior=nan",
+        "axon.default_timeout_ms=13000",
+        "axon.synapses=[]",
+        "axon.synapses=[\"a/b\"]",
+        "axon.hotkeys=[\"5x\"]",
+        "axon.body_budget_bytes=1",
+        "callers.allow=[\"5x\"]",
+        "callers.deny=[\"*\"]",
+        "callers.min_stake=-1.0",
+        "callers.max_concurrent=0",
+        "metagraph.refresh_s=1",
+        "metagraph.endpoint=http://x",
         "http.body_budget_bytes=1",
         "http.max_deadline_ms=7999",
         "http.deadline_margin_ms=8000",
@@ -295,7 +358,7 @@ fn unknown_keys_name_the_nearest() {
     for (wrong_key, meant) in [
         ("htpp.port=1", "http.port"),
         ("http.prot=1", "http.port"),
-        ("engine.max_body_bytes=1", "http.max_body_bytes"),
+        ("engine.max_deadline_ms=1", "http.max_deadline_ms"),
         ("stages.screen.exitbelow=1", "stages.screen.exit_below"),
         ("stages.screen.bathcing.max_batch=1", "stages.screen.batching.max_batch"),
         ("stages.x.max_batch=1", "stages.x.batching.max_batch"),

@@ -21,10 +21,19 @@ pub(crate) struct Body {
     pub(crate) held: Held,
 }
 
+impl Body {
+    /// No bytes, which take nothing of the budget.
+    pub(crate) fn empty(budget: &Arc<Budget>) -> Self {
+        Self { bytes: Vec::new(), held: budget.nothing() }
+    }
+}
+
 /// How large a body may be, and by when it must be there.
 pub(crate) struct Reading<'a> {
     pub(crate) budget: &'a Arc<Budget>,
     pub(crate) max_bytes: usize,
+    /// The setting that says so.
+    pub(crate) max_key: &'static str,
     pub(crate) until: Instant,
 }
 
@@ -44,7 +53,9 @@ impl Reading<'_> {
         }
         let declared = declared_length(request);
         self.check(declared.unwrap_or(0))?;
-        let held = self.budget.reserve(declared.unwrap_or(0)).ok_or(Failure::BudgetSpent)?;
+        let key = self.budget.key();
+        let held = self.budget.reserve(declared.unwrap_or(0));
+        let held = held.ok_or(Failure::BudgetSpent { key })?;
         let mut body = Body { bytes: Vec::with_capacity(declared.unwrap_or(0)), held };
         let remaining = self.until.saturating_duration_since(clock::now());
         match tokio::time::timeout(remaining, self.fill(&mut body, &mut payload)).await {
@@ -61,7 +72,7 @@ impl Reading<'_> {
             let total = body.bytes.len() + chunk.len();
             self.check(total)?;
             if !body.held.cover(total) {
-                return Err(Failure::BudgetSpent);
+                return Err(Failure::BudgetSpent { key: self.budget.key() });
             }
             body.bytes.extend_from_slice(&chunk);
         }
@@ -71,9 +82,9 @@ impl Reading<'_> {
     /// A body that would never fit the budget is too large, however idle the server is.
     fn check(&self, bytes: usize) -> Result<(), Failure> {
         let (limit, key) = if self.max_bytes <= self.budget.limit() {
-            (self.max_bytes, "http.max_body_bytes")
+            (self.max_bytes, self.max_key)
         } else {
-            (self.budget.limit(), "http.body_budget_bytes")
+            (self.budget.limit(), self.budget.key())
         };
         if bytes > limit { Err(Failure::BodyTooLarge { limit, key }) } else { Ok(()) }
     }

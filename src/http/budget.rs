@@ -12,6 +12,8 @@ use crate::metrics;
 #[derive(Debug)]
 pub(crate) struct Budget {
     limit: usize,
+    /// The setting that says how much it is.
+    key: &'static str,
     held: AtomicUsize,
 }
 
@@ -23,8 +25,8 @@ pub(crate) struct Held {
 }
 
 impl Budget {
-    pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { limit, held: AtomicUsize::new(0) })
+    pub(crate) fn new(limit: usize, key: &'static str) -> Arc<Self> {
+        Arc::new(Self { limit, key, held: AtomicUsize::new(0) })
     }
 
     /// The whole of it, in bytes.
@@ -32,10 +34,20 @@ impl Budget {
         self.limit
     }
 
+    /// The setting that says how much it is.
+    pub(crate) fn key(&self) -> &'static str {
+        self.key
+    }
+
     /// Takes `bytes`; `None` if so many are not left.
     pub(crate) fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Held> {
-        let mut held = Held { budget: self.clone(), bytes: 0 };
+        let mut held = self.nothing();
         held.cover(bytes).then_some(held)
+    }
+
+    /// Takes nothing yet.
+    pub(crate) fn nothing(self: &Arc<Self>) -> Held {
+        Held { budget: self.clone(), bytes: 0 }
     }
 }
 
@@ -58,11 +70,11 @@ impl Held {
 
     /// Grows to `total` bytes; says whether waiting would help if it cannot.
     pub(crate) fn make_room(&mut self, total: usize) -> Result<(), Failure> {
-        let limit = self.budget.limit;
+        let (limit, key) = (self.budget.limit, self.budget.key);
         if total > limit {
-            return Err(Failure::NeverFits { needed: total, limit });
+            return Err(Failure::NeverFits { needed: total, limit, key });
         }
-        if self.cover(total) { Ok(()) } else { Err(Failure::BudgetSpent) }
+        if self.cover(total) { Ok(()) } else { Err(Failure::BudgetSpent { key }) }
     }
 }
 
@@ -79,7 +91,7 @@ mod tests {
 
     #[test]
     fn what_is_taken_comes_back() {
-        let budget = Budget::new(100);
+        let budget = Budget::new(100, "key");
         let first = budget.reserve(60).unwrap();
         assert!(budget.reserve(41).is_none());
         let second = budget.reserve(40).unwrap();
@@ -91,14 +103,16 @@ mod tests {
 
     #[test]
     fn growing_counts_what_is_held_already_and_fails_without_change() {
-        let budget = Budget::new(100);
+        let budget = Budget::new(100, "key");
         let mut held = budget.reserve(30).unwrap();
         assert!(held.cover(20) && held.cover(30), "never shrinks");
         assert!(held.cover(100));
         assert!(!held.cover(101));
         assert_eq!(budget.held.load(Ordering::Acquire), 100);
         assert!(!held.cover(usize::MAX), "does not overflow");
-        assert!(matches!(held.make_room(101), Err(Failure::NeverFits { needed: 101, limit: 100 })));
-        assert!(matches!(budget.reserve(0).unwrap().make_room(1), Err(Failure::BudgetSpent)));
+        let beyond = held.make_room(101);
+        assert!(matches!(beyond, Err(Failure::NeverFits { needed: 101, limit: 100, key: "key" })));
+        let spent = budget.reserve(0).unwrap().make_room(1);
+        assert!(matches!(spent, Err(Failure::BudgetSpent { key: "key" })));
     }
 }

@@ -34,7 +34,12 @@ impl Drop for Pending {
 }
 
 impl Decoders {
-    pub(crate) fn new(count: usize) -> Self {
+    /// One permit per core.
+    pub(crate) fn for_this_machine() -> Self {
+        Self::new(std::thread::available_parallelism().map_or(1, usize::from))
+    }
+
+    fn new(count: usize) -> Self {
         let permits = Arc::new(Semaphore::new(count));
         Self { permits, count, pending: Arc::default(), mean_s: Mutex::new(None) }
     }

@@ -4,24 +4,30 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::log::Port;
+
 /// Open files that are left to everything else: the logs, the workers' own, and models being read.
 const RESERVE: u64 = 256;
 
 /// Raises the limit of open files as far as this process may, and says how many of `wanted`
-/// connections fit.
-pub(crate) fn connections(wanted: usize) -> usize {
+/// connections fit. The public port gets half at most, so that strangers cannot use up the files.
+pub(crate) fn connections(port: Port, wanted: usize) -> usize {
     let limit = raise();
-    let (kept, is_clamped) = fitting(wanted, limit);
+    let shares = match port {
+        Port::Private => 1,
+        Port::Axon => 2,
+    };
+    let (kept, is_clamped) = fitting(wanted, limit.map(|limit| limit / shares));
     if is_clamped {
-        let allowed = limit.unwrap_or(u64::MAX);
+        let (allowed, section) = (limit.unwrap_or(u64::MAX), port.section());
         tracing::warn!(
             max_connections = wanted,
             open_files = allowed,
             connections = kept,
-            "this process may not open a file for every connection that `http.max_connections` \
+            "this process may not open a file for every connection that `{section}.max_connections` \
              allows, so fewer are kept; raise the limit (`ulimit -n {}`, or LimitNOFILE= in a \
-             systemd unit), or lower `http.max_connections`",
-            wanted as u64 + RESERVE
+             systemd unit), or lower `{section}.max_connections`",
+            shares * (wanted as u64 + RESERVE)
         );
     }
     kept

@@ -62,7 +62,7 @@ fn read(query: &str, headers: &HeaderMap, body: &[u8]) -> Result<(Input, Wishes)
     let kind = Kind::of(headers)?;
     let left = Cell::new(ROOM);
     let room = |bytes| {
-        left.set(left.get().checked_sub(bytes).ok_or(Failure::BudgetSpent)?);
+        left.set(left.get().checked_sub(bytes).ok_or(Failure::BudgetSpent { key: "room" })?);
         Ok(())
     };
     let (input, said) = kind.decode(body, Decoder { limits: &LIMITS, room: &room })?;

@@ -91,7 +91,8 @@ impl Decoder<'_> {
         Ok(Image::decode(bytes, &self.limits.image).map(Arc::new))
     }
 
-    fn picture(&self, bytes: &[u8]) -> Result<Input, Failure> {
+    /// One picture.
+    pub(crate) fn picture(&self, bytes: &[u8]) -> Result<Input, Failure> {
         Ok(Input::Image(self.image(bytes)??))
     }
 }

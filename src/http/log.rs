@@ -27,12 +27,52 @@ const REQUEST_ID_MAX: usize = 64;
 /// The status in the log and the metrics of a request whose client left before the reply.
 const CLIENT_GONE: u16 = 499;
 
+/// Which port a request came in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Port {
+    /// For people and programs of the operator.
+    Private,
+    /// For validators.
+    Axon,
+}
+
+impl Port {
+    /// The section of the settings.
+    pub(crate) fn section(self) -> &'static str {
+        match self {
+            Self::Private => "http",
+            Self::Axon => "axon",
+        }
+    }
+
+    /// The label of a route.
+    fn label(self, pattern: Option<&str>) -> &'static str {
+        match self {
+            Self::Private => routes::label(pattern),
+            Self::Axon => "axon",
+        }
+    }
+}
+
 /// What a handler says of a request, for the log.
 #[derive(Debug, Default)]
 pub(crate) struct Said {
     pub(crate) stage: Option<StageName>,
     pub(crate) degraded: Option<Degraded>,
     pub(crate) bytes: usize,
+    /// What the axon says besides.
+    pub(crate) call: Option<Call>,
+}
+
+/// What is said of a validator's call.
+#[derive(Debug, Default)]
+pub(crate) struct Call {
+    pub(crate) caller: Option<String>,
+    /// How it ended, as in the metrics.
+    pub(crate) outcome: &'static str,
+    /// Where the verdict came from, if there is one.
+    pub(crate) source: Option<&'static str>,
+    pub(crate) prediction: Option<f32>,
 }
 
 /// A request and its reply. Writes its line when it is over, even if the client left first.
@@ -47,12 +87,12 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    fn begin(request: &ServiceRequest) -> Rc<Self> {
+    fn begin(port: Port, request: &ServiceRequest) -> Rc<Self> {
         let exchange = Rc::new(Self {
             id: sane_id(request.headers()).unwrap_or_else(fresh_id),
             arrived: clock::now(),
             method: request.method().to_string(),
-            route: routes::label(request.match_pattern().as_deref()),
+            route: port.label(request.match_pattern().as_deref()),
             said: RefCell::default(),
             status: Cell::new(CLIENT_GONE),
         });
@@ -101,6 +141,7 @@ impl Drop for Line {
         let (status, took) = (exchange.status.get(), exchange.took());
         metrics::request(exchange.route, status, took);
         let said = exchange.said.borrow();
+        let call = said.call.as_ref();
         tracing::info!(
             request_id = exchange.id,
             method = exchange.method,
@@ -110,28 +151,38 @@ impl Drop for Line {
             stage = said.stage.as_deref(),
             degraded = said.degraded.map(Degraded::as_str),
             bytes = said.bytes,
+            caller = call.and_then(|call| call.caller.as_deref()),
+            outcome = call.map(|call| call.outcome),
+            source = call.and_then(|call| call.source),
+            prediction = call.and_then(|call| call.prediction),
             "request"
         );
     }
 }
 
 impl Exchange {
-    fn took(&self) -> Duration {
+    /// How long it has taken so far.
+    pub(crate) fn took(&self) -> Duration {
         clock::now().saturating_duration_since(self.arrived)
     }
 }
 
 /// The middleware around every route, the unknown ones included.
 pub(crate) async fn observe(
+    port: Port,
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let exchange = Exchange::begin(&request);
+    let exchange = Exchange::begin(port, &request);
     let line = Line(exchange.clone());
     let mut reply = next.call(request).await.inspect_err(|error| {
         exchange.status.set(error.as_response_error().status_code().as_u16());
     })?;
     exchange.status.set(reply.status().as_u16());
+    if port == Port::Axon {
+        drop(line);
+        return Ok(reply);
+    }
     let headers = reply.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&exchange.id) {
         headers.insert(REQUEST_ID, id);

@@ -11,6 +11,7 @@
 //! Must not know: models, configuration files, or which stages there are. What leaves this room is
 //! a type of its own (`wire`), so that the engine may change without changing a reply.
 
+pub mod axon;
 mod body;
 mod budget;
 mod decoders;
@@ -20,6 +21,7 @@ mod form;
 #[doc(hidden)]
 pub mod fuzzing;
 mod input;
+mod listener;
 mod log;
 mod openapi;
 mod ops;

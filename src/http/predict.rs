@@ -148,6 +148,7 @@ async fn receive(
     let reading = Reading {
         budget: &state.budget,
         max_bytes: state.spec.max_body_bytes,
+        max_key: "http.max_body_bytes",
         until: deadline.min(arrived + patience),
     };
     let late = || {

@@ -205,7 +205,8 @@ async fn answer(
     let patience = Duration::from_millis(state.spec.read_timeout_ms);
     let max_bytes = state.spec.max_body_bytes.min(MAX_BODY);
     let until = exchange.arrived() + patience;
-    let reading = Reading { budget: &state.budget, max_bytes, until };
+    let max_key = "http.max_body_bytes";
+    let reading = Reading { budget: &state.budget, max_bytes, max_key, until };
     let set = match reading.read(request, payload).await {
         Ok(Some(body)) => values(request, &body.bytes)?,
         Ok(None) => return Err(Failure::SlowClient(patience)),

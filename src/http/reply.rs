@@ -44,12 +44,11 @@ pub(crate) enum Failure {
     #[error("the request body is larger than the {limit} bytes that `{key}` allows")]
     BodyTooLarge { limit: usize, key: &'static str },
     #[error(
-        "the request and its pixels take {needed} bytes, more than the {limit} that \
-         `http.body_budget_bytes` allows"
+        "the request and its pixels take {needed} bytes, more than the {limit} that `{key}` allows"
     )]
-    NeverFits { needed: usize, limit: usize },
-    #[error("the server holds as many bytes of requests as `http.body_budget_bytes` allows")]
-    BudgetSpent,
+    NeverFits { needed: usize, limit: usize, key: &'static str },
+    #[error("the server holds as many bytes of requests as `{key}` allows")]
+    BudgetSpent { key: &'static str },
     #[error("{0}")]
     UnsupportedMediaType(String),
     #[error("settings are read as JSON only")]
@@ -94,7 +93,7 @@ impl Failure {
                 "too_large",
                 "send smaller images or fewer frames, or raise the limit",
             ),
-            Self::BudgetSpent => (S::TOO_MANY_REQUESTS, "overloaded", "try again shortly"),
+            Self::BudgetSpent { .. } => (S::TOO_MANY_REQUESTS, "overloaded", "try again shortly"),
             Self::UnsupportedMediaType(_) => (
                 S::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported_media_type",
@@ -119,7 +118,7 @@ impl Failure {
                 Rejection::Overloaded { retry_after } | Rejection::TooLate { retry_after, .. },
             ) => Some(retry_after.as_secs_f64().ceil().max(1.0) as u64),
             Self::Rejected(Rejection::Unavailable { .. } | Rejection::Draining) => Some(RETRY_S),
-            Self::BudgetSpent => Some(1),
+            Self::BudgetSpent { .. } => Some(1),
             _ => None,
         }
     }

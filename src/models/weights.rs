@@ -9,7 +9,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use candle_nn::{Init, VarBuilder};
 use safetensors::tensor::{Dtype, Metadata};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 /// Why a model file is of no use.
@@ -163,6 +164,42 @@ impl ModelFiles {
             Place::Folder(_) => Err(self.missing(name)),
             Place::Embedded { .. } => self.embedded_bytes(name).map(Cow::Borrowed),
         }
+    }
+
+    /// SHA-256 of everything that a model is made of: the names and contents of its JSON and
+    /// safetensors files, in lower-case hex.
+    pub fn digest(&self) -> Result<String> {
+        let mut hasher = Sha256::new();
+        for name in self.names()? {
+            hasher.update((name.len() as u64).to_le_bytes());
+            hasher.update(&name);
+            let mut content = Sha256::new();
+            match &self.0 {
+                Place::Folder(path) => {
+                    io::copy(&mut fs_err::File::open(path.join(&name))?, &mut content)?;
+                }
+                Place::Embedded { .. } => content.update(self.embedded_bytes(&name)?),
+            }
+            hasher.update(content.finalize());
+        }
+        Ok(format!("{:x}", hasher.finalize()))
+    }
+
+    /// The names of the JSON and safetensors files, sorted.
+    fn names(&self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        match &self.0 {
+            Place::Folder(path) => {
+                for entry in fs_err::read_dir(path)? {
+                    names.extend(entry?.file_name().into_string().ok());
+                }
+            }
+            Place::Embedded { files, .. } => names.extend(files.iter().map(|(n, _)| (*n).into())),
+        }
+        let is_part = |name: &String| name.ends_with(".json") || name.ends_with(".safetensors");
+        names.retain(|name| is_part(name) && self.contains(name));
+        names.sort();
+        Ok(names)
     }
 
     /// A whole JSON file.

@@ -47,7 +47,8 @@ fn start(stages: Vec<StagePlan>) -> Engine {
     let policy = policy("cascade", rules, Exhausted::Last).unwrap();
     let routing = Routing { policy, exhausted: Exhausted::Last };
     Engine::start(
-        &EngineSpec { max_in_flight: 64, max_lends: 3, max_hung: 8, threads: 0 },
+        // Of which 64 for those who are no validators.
+        &EngineSpec { max_in_flight: 73, max_lends: 3, max_hung: 8, threads: 0 },
         routing,
         stages,
     )

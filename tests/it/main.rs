@@ -1,6 +1,7 @@
 //! The one integration binary.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod axon;
 mod embedded;
 mod engine;
 mod hostile;

@@ -15,6 +15,7 @@ use roadcrew::actors::{Engine, EngineSpec, Routing, StagePlan, StageSpec, batchi
 use roadcrew::app::App;
 use roadcrew::backends::{BackendContext, Registry};
 use roadcrew::cascade::{self, Condition, Exhausted, RoutingPolicy, StageRule};
+use roadcrew::http::axon::Axon;
 use roadcrew::http::{self, Bound, Ended, HttpSpec, Limits, Shutdown};
 
 /// Longer than anything may take, even on a loaded machine.
@@ -27,6 +28,7 @@ pub(crate) struct Setup {
     pub(crate) limits: Limits,
     pub(crate) stages: Vec<StagePlan>,
     pub(crate) policy: Option<Box<dyn RoutingPolicy>>,
+    pub(crate) axon: Option<Axon>,
 }
 
 impl Setup {
@@ -52,7 +54,7 @@ impl Setup {
             drain_s: 50,
         };
         let engine = EngineSpec { max_in_flight: 1_000, max_lends: 3, max_hung: 8, threads: 1 };
-        Self { http, engine, limits: Limits::default(), stages, policy: None }
+        Self { http, engine, limits: Limits::default(), stages, policy: None, axon: None }
     }
 
     /// Starts the server and waits until its stages are ready or down.
@@ -67,10 +69,7 @@ pub(crate) fn start_app(app: App) -> Server {
         actix::System::new().block_on(async {
             let engine = app.start_engine().unwrap();
             assert!(engine.settled(PATIENCE).await, "the stages settle");
-            let config = app.config();
-            let limits = Limits { image: config.image, clip: config.clip };
-            let bound = http::bind(&config.http, engine.clone(), limits).unwrap();
-            let bound = bound.reloading(app.reloader(&engine)).unwrap();
+            let bound = app.bind(&engine).unwrap();
             run(bound, engine, &started).await
         })
     })
@@ -92,7 +91,7 @@ pub(crate) fn plan(name: &str, script: &str) -> StagePlan {
     }
 }
 
-type Started = (SocketAddr, Shutdown);
+type Started = (SocketAddr, Option<SocketAddr>, Shutdown);
 
 fn serve(setup: Setup, started: &mpsc::SyncSender<Started>) -> Ended {
     actix::System::new().block_on(async {
@@ -102,13 +101,16 @@ fn serve(setup: Setup, started: &mpsc::SyncSender<Started>) -> Ended {
         let routing = Routing { policy, exhausted };
         let engine = Engine::start(&setup.engine, routing, setup.stages);
         assert!(engine.settled(PATIENCE).await, "the stages settle");
-        let bound = http::bind(&setup.http, engine.clone(), setup.limits).unwrap();
+        let mut bound = http::bind(&setup.http, engine.clone(), setup.limits).unwrap();
+        if let Some(axon) = setup.axon {
+            bound = bound.with_axon(axon, setup.limits).unwrap();
+        }
         run(bound, engine, started).await
     })
 }
 
 async fn run(bound: Bound, engine: Engine, started: &mpsc::SyncSender<Started>) -> Ended {
-    started.send((bound.address(), bound.shutdown())).unwrap();
+    started.send((bound.address(), bound.axon_address(), bound.shutdown())).unwrap();
     let ended = bound.run().await.unwrap();
     engine.stop().await;
     ended
@@ -117,6 +119,7 @@ async fn run(bound: Bound, engine: Engine, started: &mpsc::SyncSender<Started>) 
 /// A running server. Stops when dropped.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    pub(crate) axon: Option<SocketAddr>,
     pub(crate) shutdown: Shutdown,
     thread: Option<JoinHandle<Ended>>,
 }
@@ -157,8 +160,8 @@ impl Server {
         let (sender, receiver) = mpsc::sync_channel(1);
         let build = std::thread::Builder::new().name("test-server".into());
         let thread = build.spawn(move || serve(sender)).unwrap();
-        let (address, shutdown) = receiver.recv_timeout(PATIENCE).expect("the server starts");
-        Self { address, shutdown, thread: Some(thread) }
+        let (address, axon, shutdown) = receiver.recv_timeout(PATIENCE).expect("the server starts");
+        Self { address, axon, shutdown, thread: Some(thread) }
     }
 
     /// The URL of a path.

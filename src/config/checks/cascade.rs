@@ -20,7 +20,12 @@ impl Checks<'_> {
             self.report(&key, format!("there is no policy called \"{policy}\""), hint);
         }
         let (key, order) = (Key::from(["cascade", "order"]), &config.cascade.order);
-        self.need(!order.is_empty(), &key, "must name at least one stage");
+        let takes_part = |name: &String| config.stages.get(name).is_none_or(|stage| stage.enabled);
+        self.need(
+            order.iter().any(takes_part),
+            &key,
+            "must name at least one stage that is enabled",
+        );
         let stages: Vec<_> = config.stages.keys().cloned().collect();
         for (index, name) in order.iter().enumerate() {
             if order[..index].contains(name) {
@@ -96,8 +101,9 @@ impl Checks<'_> {
             let place = order.iter().position(|n| n == name);
             let later = place.map_or(&[][..], |place| &order[place + 1..]);
             let follows = |n: &&String| {
-                let next = config.stages.get(*n).and_then(|next| next.rule.when.input);
-                can_follow(stage.rule.when.input, next)
+                let next = config.stages.get(*n);
+                let input = next.and_then(|next| next.rule.when.input);
+                next.is_none_or(|next| next.enabled) && can_follow(stage.rule.when.input, input)
             };
             let next = later.iter().find(follows);
             let key = Key::from(["stages", name, "exit_below"]);

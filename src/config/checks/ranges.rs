@@ -137,7 +137,7 @@ impl Checks<'_> {
 }
 
 /// Whether this can be listened on: an address, or a name of letters, digits, dots and hyphens.
-fn is_host(host: &str) -> bool {
+pub(super) fn is_host(host: &str) -> bool {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
     host.parse::<IpAddr>().is_ok() || (!host.is_empty() && host.chars().all(is_name))
 }

@@ -117,3 +117,25 @@ fn folders_and_embedded_files_read_alike() {
         assert_eq!(tensor.to_vec1::<f32>().unwrap(), [2.5]);
     }
 }
+
+#[test]
+fn the_digest_covers_what_a_model_is_made_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs_err::write(folder.path().join(name), text).unwrap();
+    let digest = || ModelFiles::folder(folder.path()).unwrap().digest().unwrap();
+    write("config.json", "{}");
+    write("model.safetensors", "weights");
+    let first = digest();
+    assert_eq!((first.len(), digest()), (64, first.clone()));
+    write("README.md", "words");
+    fs_err::create_dir(folder.path().join("old.json")).unwrap();
+    assert_eq!(digest(), first, "neither words nor folders count");
+    write("model.safetensors", "weighty");
+    let second = digest();
+    assert_ne!(second, first);
+    write("calibration.json", "");
+    assert_ne!(digest(), second);
+    let twin: &'static [EmbeddedFile] =
+        &[("model.safetensors", b"weights"), ("config.json", b"{}"), ("README.md", b"")];
+    assert_eq!(ModelFiles::embedded("twin", twin).digest().unwrap(), first);
+}
