@@ -3,8 +3,8 @@
 //!
 //! `cargo bench --bench axon_load -- [--requests 20000] [--connections 16] [--set K=V]...`
 //!
-//! Raw sockets with keep-alive, requests signed in advance, the real binary with a stage that answers
-//! without looking. The rows build on each other: HTTP alone, then a signature that is refused, then a
+//! Raw sockets with keep-alive, requests signed in advance, the real binary (or that which the
+//! environment variable ROADCREW names) with a stage that answers without looking. The rows build on each other: HTTP alone, then a signature that is refused, then a
 //! whole call with a picture of one pixel, then with a JPEG of 98.9 kB, whose decoding the private
 //! port's row shows alone. Linux only.
 
@@ -68,7 +68,8 @@ struct Server {
 
 impl Server {
     fn start(own: Hotkey, caller: Hotkey, state: &str, set: &[String]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_roadcrew"));
+        let ours = env!("CARGO_BIN_EXE_roadcrew");
+        let mut command = Command::new(std::env::var("ROADCREW").as_deref().unwrap_or(ours));
         let fixed = [
             "http.port=0".into(),
             "axon.port=0".into(),
@@ -85,8 +86,8 @@ impl Server {
         for pair in fixed.iter().chain(set) {
             command.args(["--set", pair]);
         }
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut address = |mark: &str| {
             let mut said = lines.by_ref().map_while(Result::ok);
             said.find_map(|line| Some(line.split_once(mark)?.1.trim().to_owned()))
@@ -94,6 +95,10 @@ impl Server {
         };
         let private = address("listening on http://");
         let axon = address("axon on http://");
+        std::thread::Builder::new()
+            .name("drain-stderr".into())
+            .spawn(move || lines.for_each(drop))
+            .unwrap();
         let server = Self { child, private, axon };
         let give_up = Instant::now() + Duration::from_secs(60);
         while Client::new(&server.private).get("/readyz").ok() != Some(200) {

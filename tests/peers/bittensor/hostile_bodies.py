@@ -72,12 +72,30 @@ for _name, _json in {
     "a bad escape": b'{"image": "\\x41"}',
     "UTF-16": '{"image": ""}'.encode("utf-16"),
     "bytes that are not UTF-8": b'{"image": "\xff\xfe"}',
-    "nested 100,000 deep": b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b', "image": ""}',
-    "nested objects 100,000 deep": b'{"x":' * 100_000 + b"1" + b"}" * 100_000,
 }.items():
     # Not a synapse at all is the caller's error; an image that is not one gets the prior.
     _want = ["200 prior", 400] if _name in ("half a surrogate", "bytes that are not UTF-8", "image is null") else 400
     case(f"body: {_name}", _want)(lambda t, data=_json: t.answer(data))
+
+
+@case("body: nested 100,000 deep", ["200 model", 400])
+def _(t):
+    return t.answer(b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"," + t.body[1:])
+
+
+@case("body: nested objects 100,000 deep", ["200 model", 400])
+def _(t):
+    return t.answer(b'{"x":' * 100_000 + b"1" + b"}" * 99_999 + b"," + t.body[1:])
+
+
+@case("body: nested and cut", 400)
+def _(t):
+    return t.answer(b'{"x":' * 100_000)
+
+
+@case("body: the fields as a list, in the order of the class", 400)
+def _(t):
+    return t.answer(json.dumps(list(json.loads(t.body).values())).encode())
 
 
 @case("body: a million keys", ["200 model", 400])
@@ -121,7 +139,7 @@ def _(t):
     return t.ask({**signed(), "Content-Encoding": "gzip"}, bomb)
 
 
-@case("body: 40 MB of blanks around it", ["200 model", 400, 413])
+@case("body: 40 MB of blanks around it", "200 prior")
 def _(t):
     return t.answer(b" " * (20 * MEGABYTE) + t.body + b" " * (20 * MEGABYTE))
 

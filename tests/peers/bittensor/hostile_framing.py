@@ -148,27 +148,41 @@ def _(t):
     return t.ask({**signed(), SIGNATURE: "0x" + "11" * 64}, b"", wait=3, length=27_000_000)
 
 
-@case("10 GB announced by a caller: refused before the body", 413)
+@case("10 GB announced by a caller: the prior before the body", "200 prior")
 def _(t):
-    return t.ask(body=b"", wait=3, length=10_000_000_000)
+    return t.answer(b"", length=10_000_000_000)
 
 
-@case("chunks without end by a caller", [413, "closed"])
+def without_end(t, caller):
+    """What becomes of who sends and sends; whoever stops reading must not be served for ever."""
+    with Connection(t.address, wait=5) as connection:
+        connection.send(request({**signed(caller), "Transfer-Encoding": "chunked"}, length=False))
+        chunk, end = b"10000\r\n" + b" " * (1 << 16) + b"\r\n", time.monotonic() + 12
+        while time.monotonic() < end:
+            try:
+                connection.socket.sendall(chunk)
+            except OSError:
+                return "cut off"
+            time.sleep(0.002)
+        return "still read after 12 s"
+
+
+case("chunks without end by a caller", "cut off", slow=True)(lambda t: without_end(t, wire.ALICE))
+case("chunks without end by a stranger", "cut off", slow=True)(lambda t: without_end(t, EVE))
+
+
+@case("chunks of more than the limit by a caller", ["200 prior", "closed"])
 def _(t):
     with Connection(t.address, wait=20) as connection:
         connection.send(request({**signed(), "Transfer-Encoding": "chunked"}, length=False))
         chunk = b"100000\r\n" + b" " * MEGABYTE + b"\r\n"
-        for _ in range(256):
-            try:
-                connection.socket.sendall(chunk)
-            except OSError:
-                break
-        else:
-            return "all 256 MB were taken"
+        for _ in range(64):
+            connection.send(chunk)
         try:
-            return connection.reply().status
+            reply = connection.reply()
         except wire.Closed:
             return "closed"
+        return f"{reply.status} {wire.flaws(reply)[1]}"
 
 
 for _path in (
@@ -251,6 +265,13 @@ def slow_body(t, timeout, send):
         late = "in time" if took < float(timeout) else f"after {took:.2f} s"
         flaw = "" if connection.ended() else ", and the connection stays open"
         return f"{reply.status} {wire.flaws(reply)[1]} {late}{flaw}"
+
+
+@case("a refused caller that neither sends nor leaves", "403, closed", slow=True)
+def _(t):
+    with Connection(t.address) as connection:
+        connection.send(request(signed(EVE), length=27_000_000))
+        return f"{connection.reply().status}, {'closed' if connection.ended(20) else 'open'}"
 
 
 @case("a head that does not end", [408, "closed"], slow=True)

@@ -153,7 +153,7 @@ def main():
     options = parser.parse_args()
     print(f"SDK {sdk.bt.__version__}, {options.callers} callers in {options.processes} processes\n")
     print(f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|")
-    with Server(options.binary, state_dir(), *options.set) as server:
+    with Server(options.binary, state_dir(), "callers.max_per_minute=1000000", *options.set) as server:
         load(server.axon, server.process.pid, options, 2.0)
         fine = show("roadcrew", *load(server.axon, server.process.pid, options, options.seconds))
     if options.reference:

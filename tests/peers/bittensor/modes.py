@@ -1,9 +1,10 @@
 """Every way in which the real dendrite, or somebody who holds its signature, calls the axon.
 
-    modes.py HOST:PORT SAMPLE [--only MODE,MODE] [--at-once N]
+    modes.py HOST:PORT SAMPLE [--only MODE,MODE] [--at-once N] [--anybody]
 
 What each mode must see is in `strict.json`: the HTTP status; whether the prediction is the
-`model`'s, the `prior` or `none`; or how many of many at once got which status.
+`model`'s, the `prior` or `none`; or how many of many at once got which status. `anybody` is what is
+seen where the axon lets everybody call who signs, if that differs; `--anybody` runs those modes.
 """
 
 import argparse
@@ -50,10 +51,10 @@ def picture(width=224, height=224, seed=0, form="JPEG", colours="RGB"):
     return out.getvalue()
 
 
-def noise(width, height):
-    """A JPEG that does not compress."""
+def big():
+    """A JPEG of a little over 20 MB."""
     out = io.BytesIO()
-    Image.effect_noise((width, height), 120).convert("RGB").save(out, format="JPEG", quality=100, subsampling=0)
+    Image.effect_noise((3900, 3100), 120).convert("RGB").save(out, format="JPEG", quality=100, subsampling=0)
     return out.getvalue()
 
 
@@ -162,6 +163,12 @@ async def _(h):
     return seen
 
 
+@mode("other-hotkey-claimed")
+async def _(h):
+    """Signed by ours, in the name of somebody who may not call anyway."""
+    return await h.ask(claim=sdk.Keypair.create_from_uri("//Charlie").ss58_address)
+
+
 @mode("unsigned")
 async def _(h):
     return await h.ask(signature=None)
@@ -261,11 +268,22 @@ shown("full-hd", width=1920, height=1080)
 
 @mode("20MB-image")
 async def _(h):
-    big = noise(4300, 3400)
-    seen = await h.ask(h.call(text(big)))
-    if len(big) < 20_000_000:
-        seen["flaws"].append(f"only {len(big)} bytes")
+    raw = big()
+    seen = await h.ask(h.call(text(raw)))
+    if len(raw) < 20_000_000:
+        seen["flaws"].append(f"only {len(raw)} bytes")
     return seen
+
+
+@mode("body-over-the-limit")
+async def _(h):
+    """A dendrite sends a body to its end before it looks at the reply."""
+    return await h.ask(h.call(text(big()) * 2))
+
+
+@mode("stranger-20MB")
+async def _(h):
+    return await h.ask(h.call(text(big())), keypair=sdk.Keypair.create_from_uri("//Eve"))
 
 
 @mode("sample")
@@ -377,7 +395,7 @@ async def _(h):
 async def run(h, names, expected, report):
     """Runs the modes and reports each against what is expected."""
     for name in names:
-        want = dict(expected[name])
+        want = {what: value for what, value in expected[name].items() if what != "anybody"}
         if "statuses" in want:
             all_of = {"all": h.at_once}
             want["statuses"] = {status: all_of.get(count, count) for status, count in want["statuses"].items()}
@@ -398,6 +416,7 @@ def main():
     parser.add_argument("sample", type=pathlib.Path)
     parser.add_argument("--only")
     parser.add_argument("--at-once", type=int, default=32)
+    parser.add_argument("--anybody", action="store_true")
     options = parser.parse_args()
     host, port = options.axon.rsplit(":", 1)
     harness = Harness((host, int(port)), options.sample, options.at_once)
@@ -406,6 +425,9 @@ def main():
     if missing := expected.keys() ^ MODES.keys():
         report.case("modes and expectations", "the same", f"only one knows {sorted(missing)}")
     names = options.only.split(",") if options.only else list(MODES)
+    if options.anybody:
+        names = [name for name in names if "anybody" in expected[name]]
+        expected = {name: expected[name]["anybody"] for name in names}
     asyncio.run(run(harness, names, expected, report))
     report.exit()
 

@@ -17,7 +17,9 @@ class Report:
         ok = got in want if isinstance(want, list) else got == want
         self.failed += not ok
         line = {"suite": self.suite, "case": name, "want": want, "got": got, "ok": ok, "detail": detail}
-        print(json.dumps(line, default=str), flush=True)
+        # In one piece, since cases may run side by side.
+        sys.stdout.write(json.dumps(line, default=str) + "\n")
+        sys.stdout.flush()
         return ok
 
     def attempt(self, name, want, function, *arguments):

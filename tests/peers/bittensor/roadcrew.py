@@ -28,7 +28,7 @@ class Server:
 
     def __init__(self, binary, state_dir, *settings, port=0):
         self.state_dir = pathlib.Path(state_dir)
-        self.out, self.log = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+        self.log = tempfile.TemporaryFile()
         pairs = [
             "http.port=0",
             f"axon.port={port}",
@@ -43,7 +43,7 @@ class Server:
         self.binary = binary
         command = [binary, "serve", *(word for pair in pairs for word in ("--set", pair))]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=self.out, stderr=self.log, preexec_fn=_die_with_parent
+            command, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, preexec_fn=_die_with_parent
         )
         try:
             self.private = self._address(r"listening on http://([^\s/:]+):(\d+)")
@@ -53,29 +53,21 @@ class Server:
             self.kill()
             raise
 
-    def output(self):
-        """What the server has printed so far."""
-        return self._all(self.out)
-
     def logs(self):
-        """What the server has logged so far."""
-        return self._all(self.log)
-
-    @staticmethod
-    def _all(file):
-        return os.pread(file.fileno(), 1 << 26, 0).decode(errors="replace")
+        """What the server has printed and logged so far."""
+        return os.pread(self.log.fileno(), 1 << 26, 0).decode(errors="replace")
 
     def _wait(self, check, what, limit=60.0):
         end = time.monotonic() + limit
         while not (found := check()):
             if self.process.poll() is not None or time.monotonic() > end:
-                said = self.output() + self.logs()[-3000:]
-                raise RuntimeError(f"the server is not {what}; exit code {self.process.poll()}\n{said}")
+                said = f"the server is not {what}; exit code {self.process.poll()}"
+                raise RuntimeError(f"{said}\n{self.logs()[-3000:]}")
             time.sleep(0.05)
         return found
 
     def _address(self, pattern):
-        host, port = self._wait(lambda: re.search(pattern, self.output()), f"saying '{pattern}'").groups()
+        host, port = self._wait(lambda: re.search(pattern, self.logs()), f"saying '{pattern}'").groups()
         return host, int(port)
 
     def get(self, path):
@@ -127,7 +119,6 @@ class Server:
     def __exit__(self, *_):
         if self.alive():
             self.kill()
-        self.out.close()
         self.log.close()
 
 

@@ -134,16 +134,33 @@ def afterwards(table, server):
     print(f"-- the server held {peak:.0f} MB at most")
 
 
+def serving(table, binary, work, *settings):
+    """Does the work with a server; one that does not start is a difference like any other."""
+    try:
+        server = Server(binary, state_dir(), *settings)
+    except RuntimeError as error:
+        table.add(a_line("server", f"starts with {settings}", True, False, str(error)))
+        return
+    with server:
+        work(server, f"{server.axon[0]}:{server.axon[1]}")
+
+
 def suites(table, binary, envs):
     """Everything, on one server but for what needs its own."""
     python = {version: str(envs / version / "bin" / "python") for version in ("9", "10", "11")}
-    with Server(binary, state_dir()) as server:
-        axon = f"{server.axon[0]}:{server.axon[1]}"
+
+    def one_caller(server, axon):
         suite(table, python["9"], "modes.py", axon, SAMPLE)
         suite(table, python["10"], "modes.py", axon, SAMPLE, "--at-once", 64)
         suite(table, python["11"], "btauth.py", axon, SAMPLE)
         suite(table, python["10"], "hostile.py", axon, SAMPLE)
         afterwards(table, server)
+
+    def anybody(_, axon):
+        suite(table, python["10"], "modes.py", axon, SAMPLE, "--anybody")
+
+    serving(table, binary, one_caller)
+    serving(table, binary, anybody, 'callers.allow=["*"]')
     suite(table, python["10"], "lifecycle.py", binary, "--btauth", python["11"])
 
 
