@@ -32,8 +32,11 @@ use roadcrew::bittensor::{Hotkey, Keypair};
 
 const EMPTY_HASH: &str = "a7ffc6f8bf1ed76651c14756a061d662f580ff4de43b49fa82d80a4b80f8434a";
 const JPEG_BYTES: usize = 98_900;
-/// As many as are signed at a time; they must be sent before they are stale, 13 s later.
-const BATCH: usize = 4000;
+/// Seconds of requests that are signed at a time; they are stale 13 s later.
+const BATCH_S: f64 = 3.0;
+const WARM_UP: usize = 200;
+/// The nonces of one caller are limited, so the calls are spread over several.
+const CALLERS: u8 = 16;
 /// Clock ticks per second in `/proc`, which is 100 on every Linux of today.
 const TICKS: f64 = 100.0;
 
@@ -67,7 +70,10 @@ struct Server {
 }
 
 impl Server {
-    fn start(own: Hotkey, caller: Hotkey, state: &str, set: &[String]) -> Self {
+    fn start(signer: &Signer, state: &str, set: &[String]) -> Self {
+        let callers = signer.callers.iter().map(|(_, hotkey)| format!(r#""{hotkey}""#));
+        let callers = callers.collect::<Vec<_>>().join(",");
+        let own = signer.own;
         let ours = env!("CARGO_BIN_EXE_roadcrew");
         let mut command = Command::new(std::env::var("ROADCREW").as_deref().unwrap_or(ours));
         let fixed = [
@@ -75,7 +81,7 @@ impl Server {
             "axon.port=0".into(),
             "axon.host=127.0.0.1".into(),
             format!(r#"axon.hotkeys=["{own}"]"#),
-            format!(r#"callers.allow=["{caller}"]"#),
+            format!("callers.allow=[{callers}]"),
             "callers.max_per_minute=100000000".into(),
             format!("axon.state_dir={state}"),
             r#"cascade.order=["screen"]"#.into(),
@@ -219,18 +225,21 @@ impl Picture {
     }
 }
 
-/// The caller and whom it calls.
+/// The callers and whom they call.
 struct Signer {
-    keys: Keypair,
-    caller: Hotkey,
+    callers: Vec<(Keypair, Hotkey)>,
     own: Hotkey,
     next: u64,
 }
 
 impl Signer {
-    fn new(keys: Keypair, own: Hotkey) -> Self {
-        let caller = keys.hotkey();
-        Self { keys, caller, own, next: 0 }
+    fn new() -> Self {
+        let callers = (0..CALLERS).map(|n| Keypair::from_seed(&[n; 32]));
+        let callers = callers.map(|keys| {
+            let hotkey = keys.hotkey();
+            (keys, hotkey)
+        });
+        Self { callers: callers.collect(), own: Keypair::from_seed(&[255; 32]).hotkey(), next: 0 }
     }
 
     /// The head of a call whose body will be so long.
@@ -238,11 +247,12 @@ impl Signer {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         // No two alike, however coarse the clock.
         self.next = self.next.max(now.as_nanos() as u64) + 1;
-        let (nonce, caller, own) = (self.next, self.caller, self.own);
+        let (nonce, own) = (self.next, self.own);
+        let (keys, caller) = &self.callers[nonce as usize % self.callers.len()];
         let message = format!("{nonce}.{caller}.{own}.bench.{EMPTY_HASH}");
-        let mut signature = self.keys.sign(message.as_bytes());
+        let mut signature = keys.sign(message.as_bytes());
         if kind == Kind::BadSignature {
-            signature = self.keys.sign(b"something else");
+            signature = keys.sign(b"something else");
         }
         let signature: String = signature.iter().map(|byte| format!("{byte:02x}")).collect();
         format!(
@@ -347,9 +357,12 @@ fn row(name: &str, server: &Server, signer: &mut Signer, what: (Kind, &Picture),
     let (kind, picture) = what;
     let address = if kind == Kind::Private { &server.private } else { &server.axon };
     let (mut latencies, mut fine, mut took, mut cpu) = (vec![], 0, 0.0, 0.0);
-    Round::new(signer, kind, picture, 200).run(address, args.connections, 90_000_000);
+    let warm_up = Round::new(signer, kind, picture, WARM_UP);
+    let begun = Instant::now();
+    warm_up.run(address, args.connections, 90_000_000);
+    let batch = (WARM_UP as f64 / begun.elapsed().as_secs_f64() * BATCH_S) as usize + 1;
     while latencies.len() < args.requests {
-        let count = BATCH.min(args.requests - latencies.len());
+        let count = batch.min(args.requests - latencies.len());
         let round = Round::new(signer, kind, picture, count);
         let (begun, before) = (Instant::now(), server.cpu_s());
         let (some, good) = round.run(address, args.connections, latencies.len());
@@ -372,11 +385,9 @@ fn row(name: &str, server: &Server, signer: &mut Signer, what: (Kind, &Picture),
 
 fn main() {
     let args = args();
-    let (keys, own) = (Keypair::from_seed(&[7; 32]), Keypair::from_seed(&[8; 32]).hotkey());
+    let mut signer = Signer::new();
     let state = tempfile::tempdir().unwrap();
-    let folder = state.path().to_str().unwrap();
-    let server = Server::start(own, keys.hotkey(), folder, &args.set);
-    let mut signer = Signer::new(keys, own);
+    let server = Server::start(&signer, state.path().to_str().unwrap(), &args.set);
     let (pixel, jpeg) = (Picture::pixel(), Picture::jpeg(JPEG_BYTES));
     println!("{} connections\n", args.connections);
     println!("| what | sent | requests/s | p50 ms | p99 ms | server CPU ms per request |");

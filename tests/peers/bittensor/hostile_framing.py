@@ -56,15 +56,17 @@ def _(t):
     return t.ask(body=b"", length=False)
 
 
-@case("a length too short: what is over is no second request", ["400, 400", "400, closed"])
+@case("a length too short: what is over is no second request", ["400, 400", "400, closed", "closed"])
 def _(t):
     with Connection(t.address, wait=5) as connection:
         connection.send(request(signed(), t.body, length=len(t.body) - 10))
-        first = connection.reply().status
+        seen = []
         try:
-            return f"{first}, {connection.reply().status}"
+            while len(seen) < 2:
+                seen.append(connection.reply().status)
         except wire.Closed:
-            return f"{first}, closed"
+            seen.append("closed")
+        return ", ".join(map(str, seen))
 
 
 @case("100-continue: interim, then the answer", "100, 200 model")
