@@ -276,6 +276,15 @@ def _(t):
         return f"{connection.reply().status}, {'closed' if connection.ended(20) else 'open'}"
 
 
+@case("a head that begins 8 s after the connection", 200, slow=True)
+def _(t):
+    """As from a busy SDK 9, which connects for all its calls before it has signed and sent the first."""
+    with Connection(t.address) as connection:
+        time.sleep(8)
+        connection.send(request(signed(), t.body))
+        return connection.reply().status
+
+
 @case("a head that does not end", [408, "closed"], slow=True)
 def _(t):
     return wire.outcome(t.address, b"POST /ImageSynapse HTTP/1.1\r\nHost: x\r\n", wait=40)
