@@ -27,6 +27,11 @@ chaos seed="1" seconds="20":
 soak:
     cargo run --release --example chaos -- --seed 1 --seconds 600 --flat
 
+# Real Bittensor clients against the release binary; `just peers -v` prints every case.
+peers *arguments:
+    cargo build --release
+    bash tests/peers/bittensor/run.sh target/release/roadcrew {{arguments}}
+
 # Each fuzz target for five minutes, or as long as you say.
 fuzz seconds="300":
     bash scripts/fuzz.sh {{seconds}}
