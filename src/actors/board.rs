@@ -87,7 +87,7 @@ pub struct StageStatus {
     pub abandoned: usize,
     /// How long the last successful load took.
     pub load_time: Option<Duration>,
-    /// What its backend said of its version when it was loaded last.
+    /// What its backends said of their versions when they were loaded: one, unless they differ.
     pub version: String,
 }
 

@@ -110,13 +110,23 @@ impl Engine {
         priority: Priority,
         before: Duration,
     ) -> Result<Admission, Rejection> {
+        let admission = self.reserve()?;
+        self.check(deadline, priority, before)?;
+        Ok(admission)
+    }
+
+    /// As [`admit`](Self::admit), for a caller that may not need a place at all, and will
+    /// [`check`](Self::check) for one when it does.
+    ///
+    /// # Errors
+    /// [`Rejection::Draining`] while shutting down; counted as a refused job.
+    pub fn reserve(&self) -> Result<Admission, Rejection> {
         // Counted before the board is read, so that a drain sees whoever it did not refuse.
         let admission = Admission::new(&self.entering);
         let is_closed = self.board.is_draining() || self.board.has_doom();
         if is_closed || !self.board.is_alive() {
             return Err(refused(Rejection::Draining));
         }
-        self.check(deadline, priority, before)?;
         Ok(admission)
     }
 

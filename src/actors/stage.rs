@@ -116,6 +116,8 @@ pub(crate) struct Stage {
     hang_limit: HangLimit,
     lanes: Lanes,
     progress_seen: Vec<u64>,
+    /// What each lane's backend said of its version when it was loaded.
+    versions: Vec<String>,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -135,7 +137,7 @@ impl Stage {
             restart: spec.restart.clone(),
         };
         let lanes = Lanes::new(lane_spec, shared.index as u64 * 1000, clock::now());
-        let progress_seen = shared.berths.iter().map(|berth| berth.progress()).collect();
+        let progress_seen: Vec<_> = shared.berths.iter().map(|berth| berth.progress()).collect();
         Self {
             lanes,
             blueprint,
@@ -143,6 +145,7 @@ impl Stage {
             board,
             supervisor,
             hang_limit,
+            versions: vec![String::new(); progress_seen.len()],
             progress_seen,
             waiting: Arc::default(),
         }
@@ -183,10 +186,15 @@ impl Stage {
     fn loaded(&mut self, (lane, epoch): (usize, u64), load_time: Duration, version: String) {
         killpoint::reach("stage.ready", &self.shared.name);
         let Some(duty) = self.lanes.loaded(lane, epoch) else { return };
-        let index = self.shared.index;
+        self.versions[lane] = version;
+        let mut versions: Vec<_> =
+            self.versions.iter().filter(|v| !v.is_empty()).cloned().collect();
+        versions.sort();
+        versions.dedup();
+        let (index, versions) = (self.shared.index, versions.join(","));
         self.board.update(index, |status| {
             status.load_time = Some(load_time);
-            status.version = version;
+            status.version = versions;
         });
         tracing::info!(stage = %self.shared.name, lane, ?load_time, ?duty, "loaded");
         if duty == Duty::Work {

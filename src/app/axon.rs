@@ -53,13 +53,6 @@ fn state_dir(config: &Config) -> PathBuf {
 /// refused: it may have been accepted by the process before.
 fn nonces(folder: &Path, own: Hotkey) -> anyhow::Result<Nonces> {
     let (limits, now) = (NonceLimits::default(), Moment::now());
-    if let Err(error) = fs_err::create_dir_all(folder) {
-        tracing::warn!(
-            %error,
-            "nonces are not kept over a restart: set axon.state_dir to a folder that can be written"
-        );
-        return Ok(Nonces::in_memory(limits, now));
-    }
     let nonces = Nonces::open(&folder.join(format!("nonces-{own}")), limits, now)?;
     // Only after damage: until then even a fresh call would be refused.
     std::thread::sleep(nonces.settles_in(now));

@@ -63,6 +63,7 @@ impl Supply {
     /// Keeps the metagraph up to date, for as long as it is polled.
     pub(super) async fn keep(self) {
         let Self { intake, source } = self;
+        metrics::metagraph(0.0, 0);
         let mut watch = match source {
             Source::Nowhere => return,
             Source::File(watch) => Some(watch),
@@ -87,7 +88,10 @@ impl Supply {
 impl Intake {
     /// Looks at the file, off the arbiter.
     async fn look(&self, mut watch: FileWatch) -> Option<FileWatch> {
-        let (seen, watch) = spawn_blocking(move || (watch.poll(), watch)).await.ok()?;
+        let looked = spawn_blocking(move || (watch.poll(), watch)).await;
+        let (seen, watch) = looked
+            .inspect_err(|error| tracing::error!(%error, "the metagraph's file is watched no more"))
+            .ok()?;
         self.take_seen(seen);
         Some(watch)
     }

@@ -115,13 +115,29 @@ impl Verifier {
         request: &Request<'_>,
         now: Moment,
     ) -> Result<Proof, Unverified> {
+        self.verify_btauth_and(head, request, now, || Ok(())).map(|(proof, ())| proof)
+    }
+
+    /// As [`verify_btauth`](Self::verify_btauth), for who must also be let in; see
+    /// [`verify_and`](Self::verify_and).
+    ///
+    /// # Errors
+    /// Why it is not believed, or not let in.
+    pub fn verify_btauth_and<T, E: From<Unverified>>(
+        &self,
+        head: &Head<'_>,
+        request: &Request<'_>,
+        now: Moment,
+        enter: impl FnOnce() -> Result<T, E>,
+    ) -> Result<(Proof, T), E> {
         let (own, key, age_s) = self.promising(head, now)?;
         self.nonces.check(&key, now)?;
         if !signed(head.caller, &payload(head, request), &head.signature) {
-            return Err(Unverified::Signature);
+            return Err(Unverified::Signature.into());
         }
+        let entered = enter()?;
         self.nonces.accept(&key, now)?;
-        Ok(Proof { own: own.key, age_s })
+        Ok((Proof { own: own.key, age_s }, entered))
     }
 
     fn promising(&self, head: &Head<'_>, now: Moment) -> Result<(&Own, Key, f64), Unverified> {

@@ -43,7 +43,7 @@ impl Default for CallersSpec {
             min_stake: 0.0,
             allow: Vec::new(),
             deny: Vec::new(),
-            max_per_minute: 6000,
+            max_per_minute: 15_000,
             max_concurrent: 256,
             priority_stake: 1000.0,
         }

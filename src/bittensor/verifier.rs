@@ -52,16 +52,31 @@ impl Verifier {
     /// # Errors
     /// Why it is not believed.
     pub fn verify(&self, head: &Head<'_>, now: Moment) -> Result<Proof, Unverified> {
+        self.verify_and(head, now, || Ok(())).map(|(proof, ())| proof)
+    }
+
+    /// As [`verify`](Self::verify), for who must also be let in: asked once the signature is known to be
+    /// good, and before the nonce is noted, so that whoever is turned away leaves no trace.
+    ///
+    /// # Errors
+    /// Why it is not believed, or not let in.
+    pub fn verify_and<T, E: From<Unverified>>(
+        &self,
+        head: &Head<'_>,
+        now: Moment,
+        enter: impl FnOnce() -> Result<T, E>,
+    ) -> Result<(Proof, T), E> {
         let age_s = window::age(head.nonce, window::axon(head.timeout), now)?;
         let own = self.meant(head.axon_text).ok_or(Unverified::Signature)?;
         let claim = Claim { own: own.key, caller: head.caller, uuid: head.uuid, nonce: head.nonce };
         let key = Key::from(claim);
         self.nonces.check(&key, now)?;
         if !signed(head.caller, &message(head, &own.text), &head.signature) {
-            return Err(Unverified::Signature);
+            return Err(Unverified::Signature.into());
         }
+        let entered = enter()?;
         self.nonces.accept(&key, now)?;
-        Ok(Proof { own: own.key, age_s })
+        Ok((Proof { own: own.key, age_s }, entered))
     }
 
     /// The hotkey of ours with this text.

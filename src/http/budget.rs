@@ -68,6 +68,13 @@ impl Held {
         }
     }
 
+    /// Moves what is held to another budget. False, and unchanged, if there is no room.
+    pub(crate) fn move_to(&mut self, budget: &Arc<Budget>) -> bool {
+        let Some(there) = budget.reserve(self.bytes) else { return false };
+        *self = there;
+        true
+    }
+
     /// Grows to `total` bytes; says whether waiting would help if it cannot.
     pub(crate) fn make_room(&mut self, total: usize) -> Result<(), Failure> {
         let (limit, key) = (self.budget.limit, self.budget.key);
@@ -96,6 +103,12 @@ mod tests {
         assert!(budget.reserve(41).is_none());
         let second = budget.reserve(40).unwrap();
         drop(first);
+        assert!(budget.reserve(60).is_some());
+        let (small, mut moving) = (Budget::new(30, "key"), budget.reserve(31).unwrap());
+        assert!(!moving.move_to(&small) && moving.cover(31));
+        drop(moving);
+        let mut moving = budget.reserve(30).unwrap();
+        assert!(moving.move_to(&small) && small.reserve(1).is_none());
         assert!(budget.reserve(60).is_some());
         drop(second);
         assert_eq!(budget.held.load(Ordering::Acquire), 0);

@@ -50,9 +50,14 @@ impl Decoders {
         Pending(self.pending.clone())
     }
 
-    /// How long a request that enters now will take until it is decoded, on average.
+    /// How long a request that enters now will take until it is decoded, on average. Zero where nobody is
+    /// before it: one slow decoding must not keep everybody out, since only the next teaches otherwise.
     pub(crate) fn expected(&self) -> Duration {
-        let before = self.pending.load(Ordering::Acquire) / self.count.max(1);
+        let pending = self.pending.load(Ordering::Acquire);
+        if pending == 0 {
+            return Duration::ZERO;
+        }
+        let before = pending / self.count.max(1);
         self.service().saturating_mul(u32::try_from(before + 1).unwrap_or(u32::MAX))
     }
 
@@ -82,10 +87,11 @@ mod tests {
         let decoders = Decoders::new(2);
         assert_eq!(decoders.expected(), Duration::ZERO, "nothing is known");
         decoders.learn(Duration::from_millis(10));
-        assert_eq!(decoders.expected(), Duration::from_millis(10));
+        assert_eq!(decoders.expected(), Duration::ZERO, "nobody is before it");
         let pending: Vec<_> = (0..6).map(|_| decoders.enter()).collect();
         assert_eq!(decoders.expected(), Duration::from_millis(40));
         drop(pending);
+        let _one = decoders.enter();
         assert_eq!(decoders.expected(), Duration::from_millis(10));
     }
 }

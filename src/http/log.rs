@@ -126,6 +126,11 @@ impl Exchange {
         self.arrived
     }
 
+    /// Adds to what the log will say of a validator's call.
+    pub(crate) fn note_call(&self, add: impl FnOnce(&mut Call)) {
+        self.note(|said| add(said.call.get_or_insert_default()));
+    }
+
     /// Adds to what the log will say.
     pub(crate) fn note(&self, add: impl FnOnce(&mut Said)) {
         add(&mut self.said.borrow_mut());

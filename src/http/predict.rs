@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::HttpSpec;
-use super::body::{Body, Reading};
+use super::body::{Body, Reading, last_reply};
 use super::budget::{Budget, Held};
 use super::decoders::Decoders;
 use super::input::{Decoder, Kind};
@@ -89,11 +89,11 @@ pub(crate) struct State {
 )]
 pub(crate) async fn predict(
     request: HttpRequest,
-    payload: web::Payload,
+    mut payload: web::Payload,
     state: web::Data<State>,
 ) -> HttpResponse {
     let exchange = Exchange::of(&request);
-    match answer(&request, payload, &state, &exchange).await {
+    match answer(&request, &mut payload, &state, &exchange).await {
         Ok(verdict) => {
             exchange.note(|said: &mut Said| {
                 said.stage = Some(verdict.stage.clone());
@@ -101,13 +101,13 @@ pub(crate) async fn predict(
             });
             HttpResponse::Ok().json(PredictReply::new(&verdict, exchange.id()))
         }
-        Err(failure) => failure.reply(exchange.id()),
+        Err(failure) => last_reply(failure.reply(exchange.id()), payload),
     }
 }
 
 async fn answer(
     request: &HttpRequest,
-    payload: web::Payload,
+    payload: &mut web::Payload,
     state: &State,
     exchange: &Exchange,
 ) -> Result<Verdict, Failure> {
@@ -139,7 +139,7 @@ async fn answer(
 /// Reads the body before the read timeout and the deadline.
 async fn receive(
     request: &HttpRequest,
-    payload: web::Payload,
+    payload: &mut web::Payload,
     state: &State,
     arrived: Instant,
     deadline: Instant,
@@ -150,6 +150,7 @@ async fn receive(
         max_bytes: state.spec.max_body_bytes,
         max_key: "http.max_body_bytes",
         until: deadline.min(arrived + patience),
+        trusts_length: true,
     };
     let late = || {
         if deadline < arrived + patience {

@@ -10,7 +10,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use super::body::Reading;
+use super::body::{Reading, last_reply};
 use super::log::Exchange;
 use super::predict::State;
 use super::reply::Failure;
@@ -186,19 +186,19 @@ fn report(by: &str, outcome: &Result<Vec<Change>, Refusal>) {
 )]
 pub(crate) async fn reload(
     request: HttpRequest,
-    payload: web::Payload,
+    mut payload: web::Payload,
     state: web::Data<State>,
 ) -> HttpResponse {
     let exchange = Exchange::of(&request);
-    match answer(&request, payload, &state, &exchange).await {
+    match answer(&request, &mut payload, &state, &exchange).await {
         Ok(changes) => HttpResponse::Ok().json(ReloadReply::new(changes)),
-        Err(failure) => failure.reply(exchange.id()),
+        Err(failure) => last_reply(failure.reply(exchange.id()), payload),
     }
 }
 
 async fn answer(
     request: &HttpRequest,
-    payload: web::Payload,
+    payload: &mut web::Payload,
     state: &State,
     exchange: &Exchange,
 ) -> Result<Vec<Change>, Failure> {
@@ -206,7 +206,8 @@ async fn answer(
     let max_bytes = state.spec.max_body_bytes.min(MAX_BODY);
     let until = exchange.arrived() + patience;
     let max_key = "http.max_body_bytes";
-    let reading = Reading { budget: &state.budget, max_bytes, max_key, until };
+    let budget = &state.budget;
+    let reading = Reading { budget, max_bytes, max_key, until, trusts_length: true };
     let set = match reading.read(request, payload).await {
         Ok(Some(body)) => values(request, &body.bytes)?,
         Ok(None) => return Err(Failure::SlowClient(patience)),

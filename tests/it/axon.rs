@@ -17,7 +17,7 @@ use roadcrew::config::{self, Sources};
 use roadcrew::http::axon::{Axon, AxonSpec};
 use serde_json::{Value, json};
 
-use super::support::{PATIENCE, Server, Setup, grey_png, plan, rest, until};
+use super::support::{PATIENCE, Server, Setup, grey_png, plan, rest, start_app, until};
 
 fn validator() -> Keypair {
     Keypair::from_seed(&[1; 32])
@@ -308,16 +308,16 @@ fn the_prior_can_be_turned_off() {
 fn the_answer_is_there_before_the_caller_gives_up() {
     let server = server("axon-late", "base_ms = 20000");
     let begun = clock::now();
-    let hurried = Call { timeout: "1.0", ..Call::new() };
-    let answer = Answer::read(&mut send(&server, &hurried.with(&white())));
-    assert_eq!(answer.prediction(), 0.25);
-    assert!(begun.elapsed().as_secs_f64() < 5.0, "long before the stage says anything");
+    let hurried = Call { timeout: "4.0", ..Call::new() };
+    let mut hurried = send(&server, &hurried.with(&white()));
     // A caller that does not finish sending is answered as well.
-    let slow = Call { timeout: "0.5", ..Call::new() };
-    let mut stream = send(&server, slow.head(1_000).as_bytes());
-    stream.write_all(b"{\"image").unwrap();
-    let answer = Answer::read(&mut stream);
+    let slow = Call { timeout: "4.0", ..Call::new() };
+    let mut slow = send(&server, slow.head(1_000).as_bytes());
+    slow.write_all(b"{\"image").unwrap();
+    assert_eq!(Answer::read(&mut hurried).prediction(), 0.25);
+    let answer = Answer::read(&mut slow);
     assert_eq!((answer.prediction(), answer.has("connection: close")), (0.25, true));
+    assert!(begun.elapsed().as_secs_f64() < 4.0, "while both still wait");
 }
 
 #[test]
@@ -395,4 +395,79 @@ fn a_server_that_ends_answers_what_it_has_and_closes() {
     assert_eq!((late.prediction(), late.has("connection: close")), (0.25, true), "{}", late.head);
     let first = Answer::read(&mut waiting);
     assert_eq!((first.prediction(), first.has("connection: close")), (1.0, true));
+}
+
+#[test]
+fn who_sends_without_end_is_cut_off() {
+    let server = server("axon-endless", "");
+    let stranger = Call { signer: Keypair::from_seed(&[9; 32]), ..Call::new() };
+    let head = |call: Call| {
+        let head = call.head(0);
+        head.replace("Content-Length: 0\r\n", "Transfer-Encoding: chunked\r\n")
+    };
+    let hurried = Call { timeout: "0.5", ..Call::new() };
+    let lost = "POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned();
+    let streams = [head(stranger), head(hurried), lost].map(|head| send(&server, head.as_bytes()));
+    for mut stream in streams {
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        let begun = clock::now();
+        let chunk = [b"400\r\n", &[b' '; 1024][..], b"\r\n"].concat();
+        while stream.write_all(&chunk).is_ok() {
+            assert!(begun.elapsed() < PATIENCE, "still read");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+}
+
+/// A snapshot of the metagraph in which the validator has a permit, or has not.
+fn snapshot(has_permit: bool) -> String {
+    let (caller, other) = (validator().hotkey(), Keypair::from_seed(&[3; 32]).hotkey());
+    json!({"netuid": 72, "block": 1, "neurons": [
+        {"uid": 3, "hotkey": caller.to_string(), "validator_permit": has_permit, "stake": 5e4},
+        {"uid": 4, "hotkey": other.to_string(), "validator_permit": false, "stake": 9e9},
+    ]})
+    .to_string()
+}
+
+#[test]
+fn who_may_call_is_in_the_metagraph_and_the_file_is_watched() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("metagraph.json");
+    let write = |text: &str| {
+        let new = folder.path().join("new");
+        fs_err::write(&new, text).unwrap();
+        fs_err::rename(&new, &file).unwrap();
+    };
+    write(&snapshot(true));
+    let set = |text: String| text.parse::<config::Setting>().unwrap();
+    let sources = Sources {
+        sets: vec![
+            set("http.port=0".into()),
+            set("axon.port=0".into()),
+            set("axon.host=127.0.0.1".into()),
+            set(format!("axon.hotkeys=[\"{}\"]", miner())),
+            set(format!("axon.state_dir={:?}", folder.path())),
+            set(format!("metagraph.file={file:?}")),
+        ],
+        ..Sources::default()
+    };
+    let parts = roadcrew::app::Parts::default();
+    let resolved = config::resolve(&sources, &parts.names()).unwrap();
+    let server = start_app(roadcrew::app::App::from_sources(sources, resolved, parts));
+    let call = |signer: Keypair| {
+        let call = Call { signer, ..Call::new() };
+        Answer::read(&mut send(&server, &call.with(&white()))).status
+    };
+    assert_eq!(call(validator()), 200);
+    assert_eq!(call(Keypair::from_seed(&[3; 32])), 403, "no permit, whatever its stake");
+    assert_eq!(call(Keypair::from_seed(&[9; 32])), 403, "not registered");
+    write("{ torn");
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    assert_eq!(call(validator()), 200, "the last good one stays in use");
+    write(&snapshot(false));
+    until("the new snapshot is in use", || call(validator()) == 403);
+    write(&snapshot(true).replace("72", "71"));
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    assert_eq!(call(validator()), 403, "another subnet's is not used");
+    assert_eq!(server.metric("roadcrew_metagraph_neurons"), 2.0);
 }

@@ -5,6 +5,9 @@ use super::ranges::is_host;
 use crate::bittensor::{EVERYBODY, Hotkey};
 use crate::config::Key;
 
+/// Below this, the connections that a dendrite keeps are closed under it.
+const KEEP_ALIVE_S: u64 = 30;
+
 /// Longest name of a synapse.
 const NAME_MAX: usize = 64;
 
@@ -29,8 +32,26 @@ impl Checks<'_> {
         let fits = (0.0..=1.0).contains(&axon.prior);
         self.need(fits, &key("prior"), "must be a probability, 0 to 1");
         self.need(axon.remember <= 1_000_000, &key("remember"), "must be at most 1000000");
+        if axon.keep_alive_s < KEEP_ALIVE_S {
+            let message = format!("is less than {KEEP_ALIVE_S}");
+            let hint = "a dendrite keeps its end for 15 s and loses a call that meets the close";
+            self.warn(&key("keep_alive_s"), message, hint.into());
+        }
         self.synapses();
         self.addresses(&key("hotkeys"), &axon.hotkeys);
+        self.nobody();
+    }
+
+    /// A port that answers for somebody and lets nobody in is most likely a mistake.
+    fn nobody(&mut self) {
+        let config = self.config;
+        let is_open = !config.axon.hotkeys.is_empty() || !config.wallet.hotkey.is_empty();
+        let knows = !config.metagraph.file.is_empty() || !config.metagraph.endpoint.is_empty();
+        if is_open && !knows && config.callers.allow.is_empty() {
+            let message = "nobody may call: there is neither a metagraph nor an allow list".into();
+            let hint = "set metagraph.file or metagraph.endpoint, or callers.allow".into();
+            self.warn(&Key::from(["callers", "allow"]), message, hint);
+        }
     }
 
     fn synapses(&mut self) {
@@ -66,7 +87,8 @@ impl Checks<'_> {
         for (stake, name) in
             [(callers.min_stake, "min_stake"), (callers.priority_stake, "priority_stake")]
         {
-            self.need((0.0..).contains(&stake), &key(name), "must be 0 or more");
+            let fits = stake.is_finite() && stake >= 0.0;
+            self.need(fits, &key(name), "must be a number of TAO, 0 or more");
         }
     }
 

@@ -19,6 +19,7 @@ use crate::bittensor::{
 use crate::clock;
 use crate::http::body::{Body, Reading};
 use crate::http::budget::Budget;
+use crate::http::log::Exchange;
 use crate::http::reply::Failure;
 use crate::metrics;
 use crate::prediction::Rejection;
@@ -27,18 +28,26 @@ use crate::prediction::Rejection;
 pub(super) struct Incoming<'a> {
     pub(super) request: &'a HttpRequest,
     pub(super) arrived: Instant,
-    payload: Option<web::Payload>,
+    payload: web::Payload,
     is_read: bool,
 }
 
 impl<'a> Incoming<'a> {
     pub(super) fn new(request: &'a HttpRequest, payload: web::Payload, arrived: Instant) -> Self {
-        Self { request, arrived, payload: Some(payload), is_read: false }
+        Self { request, arrived, payload, is_read: false }
     }
 
-    /// Whether the body was read to its end; if not, the connection is of no use any more.
-    pub(super) fn is_read(&self) -> bool {
-        self.is_read
+    /// What is left of the body, unless it was read to its end; the connection is of no use then.
+    pub(super) fn unread(self) -> Option<web::Payload> {
+        (!self.is_read).then_some(self.payload)
+    }
+
+    /// Whether who claims to call may call. From here on the log knows the claim.
+    fn allowed(&self, claimed: Hotkey, door: &Door) -> Result<Caller, Refusal> {
+        let text = claimed.to_string();
+        Exchange::of(self.request).note_call(|call| call.caller = Some(text));
+        let snapshot = door.axon.metagraph.get();
+        Ok(door.axon.callers.check(claimed, snapshot.as_deref())?)
     }
 
     /// Reads the body, within the limits of the port.
@@ -48,18 +57,28 @@ impl<'a> Incoming<'a> {
         budget: &Arc<Budget>,
         until: Instant,
     ) -> Result<Body, Failure> {
-        let max_bytes = door.axon.spec.max_body_bytes;
-        let reading = Reading { budget, max_bytes, max_key: "axon.max_body_bytes", until };
-        let payload = self.payload.take().ok_or(Failure::NoBody)?;
-        let read = reading.read(self.request, payload).await;
+        let reading = reading(door, budget, until);
+        let read = reading.read(self.request, &mut self.payload).await;
         self.is_read = matches!(read, Ok(Some(_)) | Err(Failure::NoBody));
         read?.ok_or(Failure::Rejected(Rejection::Deadline))
     }
+
+    /// Lets a caller that gets a reply in any case finish sending.
+    pub(super) async fn discard(&mut self, door: &Door, until: Instant) {
+        if !self.is_read {
+            self.is_read = reading(door, &door.budget, until).discard(&mut self.payload).await;
+        }
+    }
+}
+
+fn reading<'a>(door: &Door, budget: &'a Arc<Budget>, until: Instant) -> Reading<'a> {
+    let (max_bytes, max_key) = (door.axon.spec.max_body_bytes, "axon.max_body_bytes");
+    let trusts_length = !Arc::ptr_eq(budget, &door.unverified);
+    Reading { budget, max_bytes, max_key, until, trusts_length }
 }
 
 /// A caller that was let in.
 pub(super) struct Guest {
-    pub(super) caller: Caller,
     pub(super) own: Hotkey,
     pub(super) timeout: Duration,
     pub(super) due: Due,
@@ -77,16 +96,16 @@ pub(super) async fn admit(incoming: &mut Incoming<'_>, door: &Door) -> Result<Gu
     if btauth::is_spoken(&get) {
         return admit_btauth(incoming, door).await;
     }
-    let caller = allowed(caller(&get)?, door)?;
+    let caller = incoming.allowed(caller(&get)?, door)?;
     let head = Head::read(&get)?;
     let now = Moment::now();
-    let proof = door.axon.verifier.verify(&head, now)?;
+    let enter = || Ok::<_, Refusal>(door.axon.callers.enter(&caller, now.mono)?);
+    let (proof, seat) = door.axon.verifier.verify_and(&head, now, enter)?;
     metrics::axon_verified(clock::now().saturating_duration_since(now.mono), proof.age_s);
-    let seat = door.axon.callers.enter(&caller, now.mono)?;
     let body_hash = (head.body_hash != EMPTY_BODY_HASH).then(|| head.body_hash.to_owned());
     let timeout = door.axon.spec.timeout(head.timeout);
     let due = due(&caller, incoming.arrived, timeout, door);
-    Ok(Guest { caller, own: proof.own, timeout, due, body_hash, body: None, _seat: seat })
+    Ok(Guest { own: proof.own, timeout, due, body_hash, body: None, _seat: seat })
 }
 
 /// As [`admit`], for who signs the body. Until that is read the caller is only who it says it is, so
@@ -94,7 +113,7 @@ pub(super) async fn admit(incoming: &mut Incoming<'_>, door: &Door) -> Result<Gu
 async fn admit_btauth(incoming: &mut Incoming<'_>, door: &Door) -> Result<Guest, Refusal> {
     let (request, axon) = (incoming.request, &door.axon);
     let get = |name: &str| only(request, name);
-    let caller = allowed(btauth::caller(&get)?, door)?;
+    let caller = incoming.allowed(btauth::caller(&get)?, door)?;
     let head = btauth::Head::read(&get)?;
     axon.verifier.check_btauth(&head, Moment::now())?;
     let timeout = axon.spec.timeout(None);
@@ -111,22 +130,21 @@ async fn admit_btauth(incoming: &mut Incoming<'_>, door: &Door) -> Result<Guest,
     let signed =
         btauth::Request { method: request.method().as_str(), target, body_sha256: &hashed.0 };
     let now = Moment::now();
-    let proof = axon.verifier.verify_btauth(&head, &signed, now)?;
+    let enter = || Ok::<_, Refusal>(axon.callers.enter(&caller, now.mono)?);
+    let (proof, seat) = axon.verifier.verify_btauth_and(&head, &signed, now, enter)?;
     metrics::axon_verified(clock::now().saturating_duration_since(now.mono), proof.age_s);
-    let seat = axon.callers.enter(&caller, now.mono)?;
-    let body = Some(hashed.1);
-    Ok(Guest { caller, own: proof.own, timeout, due, body_hash: None, body, _seat: seat })
+    let mut body = hashed.1;
+    if !body.held.move_to(&door.budget) {
+        return Err(Refusal::NoVerdict(Why::Overloaded));
+    }
+    let body = Some(body);
+    Ok(Guest { own: proof.own, timeout, due, body_hash: None, body, _seat: seat })
 }
 
 /// A header that is there once: of two nobody could say which is meant.
 fn only<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a [u8]> {
     let mut values = request.headers().get_all(name).map(HeaderValue::as_bytes);
     values.next().filter(|_| values.next().is_none())
-}
-
-fn allowed(caller: Hotkey, door: &Door) -> Result<Caller, Refusal> {
-    let snapshot = door.axon.metagraph.get();
-    Ok(door.axon.callers.check(caller, snapshot.as_deref())?)
 }
 
 fn due(caller: &Caller, arrived: Instant, timeout: Duration, door: &Door) -> Due {

@@ -14,7 +14,7 @@ use super::outcome::{Refusal, Why};
 use super::reply::{self, Told};
 use super::search::{Search, Source, Unfit};
 use super::synapse::Asked;
-use crate::http::log::{self, Exchange};
+use crate::http::log::Exchange;
 use crate::metrics;
 use crate::prediction::Verdict;
 
@@ -28,27 +28,43 @@ pub(super) async fn call(
 ) -> HttpResponse {
     let exchange = Exchange::of(&request);
     let mut incoming = Incoming::new(&request, payload, exchange.arrived());
-    let mut note = log::Call::default();
+    let mut ending = Ending { exchange: &exchange, outcome: "client_gone" };
     let answered = match admit(&mut incoming, &door).await {
-        Ok(mut guest) => {
-            note.caller = Some(guest.caller.hotkey.to_string());
-            let answered = answer(&mut guest, &mut incoming, &door).await;
-            answered.and_then(|(asked, found)| {
-                conclude(&request, &door, (&guest, asked, found), &mut note)
-            })
-        }
+        Ok(mut guest) => match answer(&mut guest, &mut incoming, &door).await {
+            Ok((asked, found)) => {
+                if found.is_err() && door.axon.spec.answer_with_prior {
+                    incoming.discard(&door, guest.due.deadline).await;
+                }
+                conclude(&request, &door, (&guest, asked, found), &mut ending)
+            }
+            Err(refusal) => Err(refusal),
+        },
         Err(refusal) => Err(refusal),
     };
     let mut response = answered.unwrap_or_else(|refusal| {
-        note.outcome = refusal.as_str();
+        ending.outcome = refusal.as_str();
         reply::refused(&request, &refusal)
     });
-    metrics::axon_call(note.outcome);
-    exchange.note(|said| said.call = Some(note));
-    if !incoming.is_read() || is_leaving(&door) {
+    if is_leaving(&door) {
         response.head_mut().set_connection_type(ConnectionType::Close);
     }
-    response
+    match incoming.unread() {
+        Some(payload) => reply::last(response, payload),
+        None => response,
+    }
+}
+
+/// Tells how a call ended when it is over, also if the caller left first.
+struct Ending<'a> {
+    exchange: &'a Exchange,
+    outcome: &'static str,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        metrics::axon_call(self.outcome);
+        self.exchange.note_call(|call| call.outcome = self.outcome);
+    }
 }
 
 /// Whether this process is about to end: a client that kept its connection would lose its next call.
@@ -65,8 +81,7 @@ async fn answer(
     door: &Door,
 ) -> Result<(Asked, Found), Refusal> {
     let (plain, due) = (Asked::default(), guest.due);
-    let before = door.decoders.expected();
-    let admission = match door.engine.admit(due.deadline, due.priority, before) {
+    let admission = match door.engine.reserve() {
         Ok(admission) => admission,
         Err(rejection) => return Ok((plain, Err(Why::of(&rejection.into())))),
     };
@@ -98,15 +113,15 @@ fn conclude(
     request: &HttpRequest,
     door: &Door,
     (guest, asked, found): (&Guest, Asked, Found),
-    note: &mut log::Call,
+    ending: &mut Ending<'_>,
 ) -> Result<HttpResponse, Refusal> {
     let spec = &door.axon.spec;
     let probability = match &found {
         Ok((verdict, source)) => {
             metrics::axon_answer(source.as_str());
-            note.source = Some(source.as_str());
-            note.outcome = if verdict.degraded.is_some() { "degraded" } else { "answered" };
-            Exchange::of(request).note(|said| {
+            ending.exchange.note_call(|call| call.source = Some(source.as_str()));
+            ending.outcome = if verdict.degraded.is_some() { "degraded" } else { "answered" };
+            ending.exchange.note(|said| {
                 said.stage = Some(verdict.stage.clone());
                 said.degraded = verdict.degraded;
             });
@@ -114,13 +129,13 @@ fn conclude(
         }
         Err(why) if spec.answer_with_prior => {
             metrics::axon_prior(why.as_str());
-            note.source = Some(why.as_str());
-            note.outcome = "prior";
+            ending.exchange.note_call(|call| call.source = Some(why.as_str()));
+            ending.outcome = "prior";
             spec.prior()
         }
         Err(why) => return Err(Refusal::NoVerdict(*why)),
     };
-    note.prediction = Some(probability.get());
+    ending.exchange.note_call(|call| call.prediction = Some(probability.get()));
     let told = Told {
         own: guest.own,
         timeout_s: guest.timeout.as_secs_f64(),

@@ -3,13 +3,14 @@
 
 use actix_web::http::ConnectionType;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use serde::Serialize;
 
 use super::outcome::Refusal;
 use super::synapse::Asked;
 use crate::bittensor::{EMPTY_BODY_HASH, Hotkey};
-use crate::http::log::{Call, Exchange};
+use crate::http::body::last_reply;
+use crate::http::log::Exchange;
 use crate::metrics;
 use crate::prediction::{Hop, HopOutcome, Prediction, Probability, Verdict};
 
@@ -120,27 +121,30 @@ pub(super) fn refused(request: &HttpRequest, refusal: &Refusal) -> HttpResponse 
     reply.json(Message { message })
 }
 
-/// Something for an operator who looks whether the port is open.
+/// Something for an operator who looks whether the port is open. Who wants no more keeps no place.
 pub(super) async fn alive() -> HttpResponse {
-    HttpResponse::Ok().content_type("text/plain").body("ok\n")
+    HttpResponse::Ok().force_close().content_type("text/plain").body("ok\n")
 }
 
-pub(super) async fn not_found(request: HttpRequest) -> HttpResponse {
-    lost(&request, &Refusal::NotFound)
+pub(super) async fn not_found(request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    lost(&request, payload, &Refusal::NotFound)
 }
 
-pub(super) async fn wrong_method(request: HttpRequest) -> HttpResponse {
-    lost(&request, &Refusal::WrongMethod)
+pub(super) async fn wrong_method(request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    lost(&request, payload, &Refusal::WrongMethod)
 }
 
-/// Refuses what never was a call. Its body, if any, stays unread, so the connection ends.
-fn lost(request: &HttpRequest, refusal: &Refusal) -> HttpResponse {
+/// Refuses what never was a call.
+fn lost(request: &HttpRequest, payload: web::Payload, refusal: &Refusal) -> HttpResponse {
     metrics::axon_call(refusal.as_str());
-    let call = Call { outcome: refusal.as_str(), ..Call::default() };
-    Exchange::of(request).note(|said| said.call = Some(call));
-    let mut reply = refused(request, refusal);
+    Exchange::of(request).note_call(|call| call.outcome = refusal.as_str());
+    last(refused(request, refusal), payload)
+}
+
+/// The last reply of a connection: there may be more of the body than anybody wants to read.
+pub(super) fn last(mut reply: HttpResponse, payload: web::Payload) -> HttpResponse {
     reply.head_mut().set_connection_type(ConnectionType::Close);
-    reply
+    last_reply(reply, payload)
 }
 
 fn head(

@@ -146,6 +146,8 @@ impl Search<'_> {
     /// Whose turn it is; if it is ours, the pixels.
     async fn step(&self, mut picture: Picture, alone: bool) -> Result<(Picture, Step), Failure> {
         let (answers, due, limits) = (self.door.answers.clone(), self.due, self.door.limits);
+        let (decoders, engine) = (self.door.decoders.clone(), self.door.engine.clone());
+        let welcome = move || engine.check(due.deadline, due.priority, decoders.service());
         let decoders = self.door.decoders.clone();
         let work = move || {
             let lead = match &picture.key {
@@ -157,10 +159,18 @@ impl Search<'_> {
                 },
                 _ => None,
             };
+            welcome()?;
             let begun = clock::now();
             let input = picture.decode(&limits);
             decoders.learn(clock::now().saturating_duration_since(begun));
-            Ok((picture, Step::Compute(input?, lead)))
+            match (input, lead) {
+                (Ok(input), lead) => Ok((picture, Step::Compute(input, lead))),
+                (Err(failure), lead) => {
+                    // Not as one who leaves: or each follower would find out in turn.
+                    lead.into_iter().for_each(|lead| lead.finish(None, false, clock::now()));
+                    Err(failure)
+                }
+            }
         };
         off_the_arbiter(self.door, self.due.deadline, work).await?
     }

@@ -7,9 +7,10 @@
 //! Must not know: who sent it, or what the image shows.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::Range;
 
-use serde::de::{Error as _, IgnoredAny};
+use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::bittensor::body_hash;
@@ -63,30 +64,66 @@ struct Fields<'a> {
     explanation: bool,
     #[serde(default, deserialize_with = "is_there")]
     model_url: bool,
-    #[serde(default)]
-    testnet_label: Label,
+    #[serde(default, deserialize_with = "number")]
+    testnet_label: Option<i64>,
 }
 
 /// Borrowed unless it has escapes.
 #[derive(Default, Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Label {
-    Number(i64),
-    Other(IgnoredAny),
-}
-
-impl Default for Label {
-    fn default() -> Self {
-        Self::Other(IgnoredAny)
-    }
-}
-
 /// A field counts as there whatever its value, `null` included.
 fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     IgnoredAny::deserialize(deserializer).map(|_| true)
+}
+
+/// A whole number; anything else is passed over without being kept.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    struct Whole;
+
+    impl<'de> Visitor<'de> for Whole {
+        type Value = Option<i64>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("anything")
+        }
+
+        fn visit_i64<E>(self, value: i64) -> Result<Option<i64>, E> {
+            Ok(Some(value))
+        }
+
+        fn visit_u64<E>(self, value: u64) -> Result<Option<i64>, E> {
+            Ok(i64::try_from(value).ok())
+        }
+
+        fn visit_f64<E>(self, _: f64) -> Result<Option<i64>, E> {
+            Ok(None)
+        }
+
+        fn visit_bool<E>(self, _: bool) -> Result<Option<i64>, E> {
+            Ok(None)
+        }
+
+        fn visit_str<E>(self, _: &str) -> Result<Option<i64>, E> {
+            Ok(None)
+        }
+
+        fn visit_unit<E>(self) -> Result<Option<i64>, E> {
+            Ok(None)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Option<i64>, A::Error> {
+            while items.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(None)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut items: A) -> Result<Option<i64>, A::Error> {
+            while items.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            Ok(None)
+        }
+    }
+
+    deserializer.deserialize_any(Whole)
 }
 
 impl Synapse {
@@ -106,7 +143,7 @@ impl Synapse {
                 model_url: fields.model_url,
                 ..Asked::default()
             };
-            if let Label::Number(label) = fields.testnet_label {
+            if let Some(label) = fields.testnet_label {
                 asked.testnet_label = label;
             }
             (Place::of(fields.image.0, &bytes), asked)
@@ -201,6 +238,19 @@ mod tests {
         assert_eq!(synapse.image(), b"");
         let asked = Asked { explanation: true, model_url: true, testnet_label: 1 };
         assert_eq!(synapse.asked, asked);
+    }
+
+    #[test]
+    fn an_odd_label_is_passed_over() {
+        for label in ["1.5", "true", "null", "\"x\"", "[0, [1], {}]", "{\"a\": [1]}", "1e99"] {
+            let body = format!("{{\"testnet_label\": {label}, \"image\": \"aGVsbG8=\"}}");
+            let synapse = read(&body).unwrap();
+            assert_eq!(
+                (synapse.asked.testnet_label, synapse.image()),
+                (-1, &b"hello"[..]),
+                "{label}"
+            );
+        }
     }
 
     #[test]

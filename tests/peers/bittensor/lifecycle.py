@@ -24,6 +24,9 @@ SLOW_STAGE = (
     "stages.screen.backend=scripted",
     "stages.screen.scripted.base_ms=700",
     "stages.screen.scripted.answer=0.9",
+    # Or all calls with one image would be answered from memory.
+    "axon.remember=0",
+    "axon.share_in_flight=false",
 )
 IN_FLIGHT = 24
 BODY = synapse(base64.b64encode(SAMPLE.read_bytes()).decode())
