@@ -1,12 +1,15 @@
 //! What a Bittensor subnet's validators and miners agree on: keys and addresses, who signed a
 //! request and when, who may call at all.
 //!
-//! Must not know: HTTP, images, or the engine. Nothing here is asynchronous; the time is an argument.
+//! Must not know: HTTP, images, or the engine. Nothing here is asynchronous, but for
+//! the optional `chain`; the time is an argument.
 
 mod address;
 mod body_hash;
 pub mod btauth;
 mod callers;
+#[cfg(feature = "chain")]
+pub mod chain;
 #[cfg(test)]
 mod dendrite;
 #[cfg(fuzzing)]

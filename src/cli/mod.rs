@@ -3,6 +3,7 @@
 //! One file per command; this one holds their list and the one match. Must not know: how anything
 //! is computed.
 
+mod axon;
 mod check;
 mod completions;
 mod evaluate;
@@ -77,6 +78,7 @@ enum Command {
     Train(train::Train),
     Evaluate(evaluate::Evaluate),
     Wallet(wallet::Wallet),
+    Axon(axon::Axon),
     Completions(completions::Completions),
 }
 
@@ -107,6 +109,7 @@ pub fn run_with(
         Command::Train(command) => command.run(session),
         Command::Evaluate(command) => command.run(session),
         Command::Wallet(command) => command.run(session),
+        Command::Axon(command) => command.run(session),
         Command::Completions(command) => command.run(session),
     };
     done.unwrap_or_else(|failure| failure.report())

@@ -54,7 +54,7 @@ fn parts() -> Parts {
     parts
 }
 
-fn run(args: &[&str]) -> (Exit, String) {
+pub(in crate::cli) fn run(args: &[&str]) -> (Exit, String) {
     let mut out = Vec::new();
     let exit = run_with(["roadcrew"].iter().chain(args).map(OsString::from), parts(), &mut out);
     (exit, String::from_utf8(out).unwrap())

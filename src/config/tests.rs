@@ -169,7 +169,7 @@ fn switches_of_the_environment_are_for_stages_that_are_there() {
         "stages.confirm.exit_below=0.4",
         "cascade.order=[\"screen\", \"confirm\", \"thinking\"]",
     ];
-    assert_eq!(ask("1", &stage[..1]).config.stages["thinking"].enabled, true);
+    assert!(ask("1", &stage[..1]).config.stages["thinking"].enabled);
     let order = |value| ask(value, &[&stage[..1], &stage[2..]].concat()).config.cascade.order;
     assert_eq!(order("yes"), ["screen", "confirm", "thinking"]);
     assert_eq!(order("off"), ["screen", "confirm"]);
@@ -182,8 +182,7 @@ fn the_three_miners_are_sound_and_the_careful_one_is_unsure_of_more() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
         let sources = Sources { files: vec![path], ..Sources::default() };
         let resolved = resolve(&sources, &names()).unwrap();
-        let nobody = |problem: &Problem| problem.message.contains("nobody may call");
-        assert!(resolved.warnings.iter().all(nobody), "{name}");
+        assert_eq!(resolved.warnings, [], "{name}");
         resolved.config
     };
     let miners = ["speed.toml", "accuracy.toml", "video.toml"].map(read);

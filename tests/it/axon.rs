@@ -382,12 +382,11 @@ fn a_caller_that_asks_too_much_is_told_so_and_others_are_not() {
 #[test]
 fn a_server_that_ends_answers_what_it_has_and_closes() {
     let server = server("axon-drain", "base_ms = 2000");
+    let mut idle = send(&server, &Call::new().with(&synapse(&grey_png(0, 2, 2))));
+    assert_eq!(Answer::read(&mut idle).prediction(), 0.0);
     let mut waiting = send(&server, &Call::new().with(&white()));
-    let mut idle = connect(server.axon.unwrap());
-    idle.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    assert_eq!(Answer::read(&mut idle).status, 200);
     let waits = "roadcrew_stage_queue_wait_seconds_count{stage=\"axon-drain\"}";
-    until("the first is computed", || server.metric(waits) >= 1.0);
+    until("the second is computed", || server.metric(waits) >= 2.0);
     server.shutdown.request();
     until("the server drains", || server.get("/readyz").status == 503);
     idle.write_all(&Call::new().with(&white())).unwrap();

@@ -191,7 +191,7 @@ enum Place {
 impl Place {
     fn of(text: Cow<'_, str>, body: &[u8]) -> Self {
         match text {
-            Cow::Borrowed(text) if text.is_empty() => Self::Within(0..0),
+            Cow::Borrowed("") => Self::Within(0..0),
             Cow::Borrowed(text) => {
                 let start = (text.as_ptr() as usize).saturating_sub(body.as_ptr() as usize);
                 Self::Within(start..start + text.len())
