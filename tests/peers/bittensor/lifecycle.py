@@ -22,7 +22,7 @@ from wire import Connection, request, signed, synapse
 # A stage slow enough that requests are under way when the server is told to stop.
 SLOW_STAGE = (
     "stages.screen.backend=scripted",
-    "stages.screen.scripted.base_ms=700",
+    "stages.screen.scripted.base_ms=1500",
     "stages.screen.scripted.answer=0.9",
     # Or all calls with one image would be answered from memory.
     "axon.remember=0",
