@@ -13,8 +13,9 @@ use super::offline::{places, with_engine};
 use super::session::{Session, Usually, progress};
 use crate::actors::Engine;
 use crate::app::{App, Exit};
+use crate::lab::answers::Options;
 use crate::lab::dataset::{self, Example};
-use crate::lab::evaluate::{Options, Report, evaluate};
+use crate::lab::evaluate::{Report, evaluate};
 
 /// Measure the configured cascade on labelled images, and each of its stages alone
 ///

@@ -1,35 +1,13 @@
 //! How good and how fast a cascade is on labelled images. Uses the engine as `http` does.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::Context as _;
-use futures_util::{StreamExt as _, stream};
-use rayon::prelude::*;
 use serde::Serialize;
 
+use super::answers::{Answer, Answers, Options, ask};
 use super::dataset::Example;
 use super::scores::{Confusion, percentile};
-use crate::actors::{Engine, Priority, Request};
-use crate::backends::Input;
-use crate::clock;
-use crate::image::{Image, ImageLimits};
-use crate::prediction::{Rejection, Verdict};
-
-/// Images decoded and held at a time.
-const CHUNK: usize = 256;
-
-/// How to run an evaluation.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// Images in flight at the same time.
-    pub concurrency: usize,
-    /// Deadline of each image.
-    pub deadline: Duration,
-    /// What to decode.
-    pub limits: ImageLimits,
-}
+use crate::actors::Engine;
 
 /// What came out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -87,66 +65,36 @@ struct Tally {
     exits: BTreeMap<String, u64>,
     slices: BTreeMap<&'static str, Confusion>,
     latencies_ms: Vec<f64>,
-    engine: Duration,
-    decode: Duration,
 }
 
 /// Asks the engine about every example. `progress` is told how many are done.
 ///
 /// # Errors
-/// If an image cannot be read or decoded; a set with holes would give figures that mean nothing.
+/// As [`ask`].
 pub async fn evaluate(
     engine: &Engine,
     examples: &[Example],
     options: Options,
     progress: &dyn Fn(u64),
 ) -> anyhow::Result<Report> {
+    let pictures = examples.iter().map(|example| &example.picture);
+    let answers = ask(engine, pictures, options, progress).await?;
+    Ok(report(examples, &answers))
+}
+
+/// The figures of answers that are there, one for each example.
+pub fn report(examples: &[Example], answers: &Answers) -> Report {
     let mut tally = Tally::default();
-    for chunk in examples.chunks(CHUNK) {
-        let begun = clock::now();
-        let images = decode(chunk, &options.limits)?;
-        tally.decode += clock::now().saturating_duration_since(begun);
-        let begun = clock::now();
-        let asked = stream::iter(chunk.iter().zip(images)).map(|(example, image)| async move {
-            let begun = clock::now();
-            let outcome = ask(engine, image, options.deadline).await;
-            (example, outcome, clock::now().saturating_duration_since(begun))
-        });
-        let mut answers = asked.buffer_unordered(options.concurrency.max(1));
-        while let Some((example, outcome, took)) = answers.next().await {
-            tally.add(example, outcome, took);
-        }
-        tally.engine += clock::now().saturating_duration_since(begun);
-        progress(tally.report.images);
+    for (example, answer) in examples.iter().zip(&answers.answers) {
+        tally.add(example, answer);
     }
-    Ok(tally.finish())
-}
-
-fn decode(chunk: &[Example], limits: &ImageLimits) -> anyhow::Result<Vec<Arc<Image>>> {
-    chunk
-        .par_iter()
-        .map(|example| {
-            let bytes = fs_err::read(&example.path)?;
-            let image = Image::decode(&bytes, limits)
-                .with_context(|| format!("image {}", example.path.display()))?;
-            Ok(Arc::new(image))
-        })
-        .collect()
-}
-
-async fn ask(engine: &Engine, image: Arc<Image>, deadline: Duration) -> Result<Verdict, Rejection> {
-    let request = Request {
-        input: Input::Image(image),
-        deadline: clock::now() + deadline,
-        priority: Priority::Normal,
-    };
-    engine.submit(request)?.wait().await
+    tally.finish(answers)
 }
 
 impl Tally {
-    fn add(&mut self, example: &Example, outcome: Result<Verdict, Rejection>, took: Duration) {
+    fn add(&mut self, example: &Example, answer: &Answer) {
         self.report.images += 1;
-        let Ok(verdict) = outcome else {
+        let Ok(verdict) = &answer.outcome else {
             self.report.unanswered += 1;
             return;
         };
@@ -155,10 +103,10 @@ impl Tally {
         self.report.confusion.add(example.roadwork, said);
         self.slices.entry(example.slice()).or_default().add(example.roadwork, said);
         *self.exits.entry(verdict.stage.to_string()).or_default() += 1;
-        self.latencies_ms.push(took.as_secs_f64() * 1e3);
+        self.latencies_ms.push(answer.took.as_secs_f64() * 1e3);
     }
 
-    fn finish(mut self) -> Report {
+    fn finish(mut self, answers: &Answers) -> Report {
         self.latencies_ms.sort_by(f64::total_cmp);
         let answered = self.latencies_ms.len().max(1) as f64;
         let confusion = self.report.confusion;
@@ -175,8 +123,9 @@ impl Tally {
                 p50: percentile(&self.latencies_ms, 0.5),
                 p99: percentile(&self.latencies_ms, 0.99),
             },
-            images_per_s: answered / self.engine.as_secs_f64().max(1e-9),
-            decode_ms: self.decode.as_secs_f64() * 1e3 * cores / self.report.images.max(1) as f64,
+            images_per_s: answered / answers.engine.as_secs_f64().max(1e-9),
+            decode_ms: answers.decode.as_secs_f64() * 1e3 * cores
+                / self.report.images.max(1) as f64,
             ..self.report
         }
     }

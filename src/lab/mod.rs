@@ -3,6 +3,7 @@
 //! Uses the engine as `http` does: there is one engine, offline too. Nothing that serves may use
 //! this.
 
+pub mod answers;
 pub mod dataset;
 pub mod evaluate;
 pub mod scenes;

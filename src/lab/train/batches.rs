@@ -39,8 +39,10 @@ impl Batches {
         let mut images = Vec::with_capacity(examples.len());
         let mut features = Vec::new();
         for chunk in examples.chunks(CHUNK) {
-            let decoded: Vec<Image> =
-                chunk.par_iter().map(|e| decode(e, limits)).collect::<anyhow::Result<_>>()?;
+            let decoded: Vec<Image> = chunk
+                .par_iter()
+                .map(|e| e.picture.decode(limits))
+                .collect::<anyhow::Result<_>>()?;
             if network.is_frozen() {
                 let refs: Vec<_> = decoded.iter().collect();
                 features.push(network.features(&network.preprocessor.tensor(&refs)?)?);
@@ -97,12 +99,6 @@ impl Batches {
         };
         Ok(Labelled { inputs, labels })
     }
-}
-
-fn decode(example: &Example, limits: &ImageLimits) -> anyhow::Result<Image> {
-    let bytes = fs_err::read(&example.path)?;
-    Image::decode(&bytes, limits)
-        .map_err(|error| anyhow::anyhow!("image {}: {error}", example.path.display()))
 }
 
 /// Half of the images are mirrored; contrast and brightness vary by up to a fifth.

@@ -1,27 +1,74 @@
-//! Labelled images on disk: a folder with `labels.jsonl`, as `roadcrew scenes` writes it, or two
-//! folders of images, `roadwork/` and `not_roadwork/`.
+//! Labelled images, wherever they come from: a folder with `labels.jsonl`, as `roadcrew scenes`
+//! writes it, or two folders of images, `roadwork/` and `not_roadwork/`.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
 use super::scenes::SceneLabel;
+use crate::image::{Image, ImageLimits};
+
+/// Where an image's bytes are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A file.
+    File(PathBuf),
+}
+
+/// One image, and what is known of it besides its label.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    /// Its name within the data set, unique there: a path below the folder.
+    pub id: String,
+    /// Where its bytes are.
+    pub source: Source,
+    /// Images of one group (one drive, one place) belong on the same side of every split.
+    pub group: Option<String>,
+    /// Where it comes from, such as `real` or `synthetic`.
+    pub origin: Option<String>,
+    /// What else is known of it, if it is a scene.
+    pub scene: Option<SceneLabel>,
+}
+
+impl Picture {
+    /// A file of which nothing is known.
+    pub fn file(id: String, path: PathBuf) -> Self {
+        Self { id, source: Source::File(path), group: None, origin: None, scene: None }
+    }
+
+    /// The bytes of the image file.
+    ///
+    /// # Errors
+    /// If they cannot be read; the message names the image.
+    pub fn bytes(&self) -> anyhow::Result<Vec<u8>> {
+        match &self.source {
+            Source::File(path) => Ok(fs_err::read(path)?),
+        }
+    }
+
+    /// The picture.
+    ///
+    /// # Errors
+    /// If it cannot be read or decoded; the message names the image.
+    pub fn decode(&self, limits: &ImageLimits) -> anyhow::Result<Image> {
+        let image = Image::decode(&self.bytes()?, limits);
+        image.with_context(|| format!("image {}", self.id))
+    }
+}
 
 /// One labelled image.
 #[derive(Clone, Debug)]
 pub struct Example {
-    /// Where the image is.
-    pub path: PathBuf,
+    /// The image.
+    pub picture: Picture,
     /// Whether it shows roadwork.
     pub roadwork: bool,
-    /// What else is known of it, if it is a scene.
-    pub scene: Option<SceneLabel>,
 }
 
 impl Example {
     /// The slice this example belongs to in a report: the kind of hard negative, or the class.
     pub fn slice(&self) -> &'static str {
-        let hard = self.scene.as_ref().and_then(|scene| scene.hard_negative);
+        let hard = self.picture.scene.as_ref().and_then(|scene| scene.hard_negative);
         match (self.roadwork, hard) {
             (true, _) => "roadwork",
             (false, Some(kind)) => kind.class(),
@@ -53,8 +100,9 @@ fn from_jsonl(dir: &Path, labels: &Path) -> anyhow::Result<Vec<Example>> {
         .map(|(index, line)| {
             let scene: SceneLabel = serde_json::from_str(line)
                 .with_context(|| format!("{}, line {}", labels.display(), index + 1))?;
-            let path = dir.join(&scene.file);
-            Ok(Example { path, roadwork: scene.label == 1, scene: Some(scene) })
+            let picture = Picture::file(scene.file.clone(), dir.join(&scene.file));
+            let roadwork = scene.label == 1;
+            Ok(Example { picture: Picture { scene: Some(scene), ..picture }, roadwork })
         })
         .collect()
 }
@@ -71,7 +119,11 @@ fn from_folders(dir: &Path) -> anyhow::Result<Vec<Example>> {
             .collect::<Result<_, _>>()?;
         files.retain(|path| path.is_file());
         files.sort();
-        examples.extend(files.into_iter().map(|path| Example { path, roadwork, scene: None }));
+        examples.extend(files.into_iter().map(|path| {
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            let id = format!("{name}/{file}");
+            Example { picture: Picture::file(id, path), roadwork }
+        }));
     }
     Ok(examples)
 }
@@ -91,7 +143,7 @@ mod tests {
         let examples = load(dir.path()).unwrap();
         let labels: Vec<_> = examples.iter().map(|e| e.roadwork).collect();
         assert_eq!(labels, [true, true, false]);
-        assert!(examples[0].path.ends_with("roadwork/a.jpg"));
+        assert_eq!(examples[0].picture.id, "roadwork/a.jpg");
     }
 
     #[test]
