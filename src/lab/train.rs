@@ -18,6 +18,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::dataset::{self, Example};
+use super::files::write_json;
 use super::scores::Confusion;
 use crate::calibration::sigmoid;
 use crate::clock;
@@ -181,7 +182,7 @@ pub fn train(spec: &TrainSpec, watcher: &dyn Watcher) -> anyhow::Result<History>
         history.stopped_early =
             history.stale() >= spec.patience && history.epochs.len() < spec.epochs;
         checkpoint.save(&optimizer, &history)?;
-        checkpoint::write_json(&spec.out.join("metrics.json"), &history)?;
+        write_json(&spec.out.join("metrics.json"), &history)?;
     }
     Ok(history)
 }

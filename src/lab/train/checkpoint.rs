@@ -2,7 +2,7 @@
 //! all.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::network::read_tensors;
 use super::optimizer::AdamW;
 use super::{History, TrainSpec};
+use crate::lab::files::{partial, write_json};
 
 /// Where a run's checkpoint is.
 pub(super) struct Checkpoint<'a> {
@@ -52,7 +53,7 @@ impl<'a> Checkpoint<'a> {
         let steps = optimizer.steps();
         let marker = candle_core::Tensor::new(&[steps as i64], &candle_core::Device::Cpu)?;
         tensors.insert("steps".into(), marker);
-        let partial = self.tensors.with_extension("partial");
+        let partial = partial(&self.tensors);
         candle_core::safetensors::save(&tensors, &partial)?;
         fs_err::rename(partial, &self.tensors)?;
         let state = State { spec: self.spec.clone(), steps, history: history.clone() };
@@ -87,12 +88,4 @@ impl<'a> Checkpoint<'a> {
         optimizer.taken = state.steps;
         Ok(state.history)
     }
-}
-
-/// Writes a JSON file whole or not at all.
-pub(super) fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
-    let partial = path.with_extension("partial");
-    fs_err::write(&partial, serde_json::to_vec_pretty(value)?)?;
-    fs_err::rename(partial, path)?;
-    Ok(())
 }

@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use safetensors::SafeTensors;
 
 use super::{Scope, TrainSpec};
+use crate::lab::files::partial;
 use crate::models::{Encoder, EncoderConfig, Head, ModelFiles, Preprocessor};
 
 /// Encoder, head, and the variables beneath them.
@@ -122,7 +123,7 @@ fn save(path: &Path, tensors: BTreeMap<String, Tensor>, dtype: DType) -> anyhow:
     for (name, tensor) in tensors {
         typed.insert(name, tensor.to_dtype(dtype)?);
     }
-    let partial = path.with_extension("partial");
+    let partial = partial(path);
     candle_core::safetensors::save(&typed, &partial)?;
     fs_err::rename(partial, path)?;
     Ok(())
