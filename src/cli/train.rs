@@ -2,144 +2,89 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::ProgressBar;
 
 use super::failure::Failure;
 use super::session::{Session, Usually, progress, tell};
 use crate::app::Exit;
-use crate::lab::train::{Epoch, Scope, TrainSpec, Watcher, train};
-use crate::models::Pooling;
+use crate::lab::train::{Epoch, Recipe, TrainSpec, Watcher, train};
 
 /// Train a model on labelled images: a new head on a frozen backbone, or the whole network
 ///
-/// OUT becomes a model folder that a stage can name; it also holds metrics.json and the checkpoint
-/// that --resume goes on from.
+/// How it is trained is a recipe, a TOML file; config/train/default.toml is the default and documents
+/// every key. OUT becomes a model folder that a stage can name; it also holds metrics.json and the
+/// checkpoint that --resume goes on from.
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Train {
-    /// Folder of labelled images to learn from
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
-    /// Folder of labelled images to judge by; by default every tenth image of --data
-    #[arg(long, value_name = "DIR")]
-    validation: Option<PathBuf>,
+    /// Labelled images to learn from; may be repeated
+    #[arg(long, value_name = "DATA", required = true)]
+    data: Vec<PathBuf>,
+    /// Labelled images to judge by, may be repeated; by default every tenth image of --data
+    #[arg(long, value_name = "DATA")]
+    validation: Vec<PathBuf>,
     /// Model folder to start from: config.json, preprocessor_config.json and weights
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// Where the trained model folder goes
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// What is trained
-    #[arg(long, value_enum, default_value_t = What::Head)]
-    scope: What,
-    /// Which features a new head looks at
-    #[arg(long, value_enum, default_value_t = Features::ClsMean)]
-    pooling: Features,
-    /// Width of a new head
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = count)]
-    hidden: usize,
-    /// Share of the hidden values dropped while training
-    #[arg(long, value_name = "SHARE", default_value_t = 0.2, value_parser = share)]
-    dropout: f32,
-    /// Most passes over the data
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = count)]
-    epochs: usize,
-    /// Images per step
-    #[arg(long, value_name = "N", default_value_t = 128, value_parser = count)]
-    batch: usize,
-    /// Highest learning rate
-    #[arg(long, value_name = "RATE", default_value_t = 1e-3, value_parser = rate)]
-    learning_rate: f64,
-    /// Decoupled weight decay of matrices
-    #[arg(long, value_name = "RATE", default_value_t = 0.01, value_parser = rate)]
-    weight_decay: f64,
-    /// Stop after so many epochs without a better MCC
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = count)]
-    patience: usize,
-    /// Seed of everything random
-    #[arg(long, value_name = "S", default_value_t = 0)]
-    seed: u64,
+    /// How to train; keys that the file leaves out are as in the default recipe
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
+    /// Most passes over the data, instead of the recipe's
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Images per step, instead of the recipe's
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Highest learning rate, instead of the recipe's
+    #[arg(long, value_name = "RATE")]
+    learning_rate: Option<f64>,
+    /// Seed of everything random, instead of the recipe's; repeated, the best run is kept
+    #[arg(long, value_name = "S")]
+    seed: Vec<u64>,
     /// Go on from the checkpoint in --out
     #[arg(long)]
     resume: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum What {
-    /// A new head; the backbone stays as it is
-    Head,
-    /// Backbone and head together
-    All,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Features {
-    /// The class token
-    Cls,
-    /// The class token and the mean of the patches
-    ClsMean,
-    /// The class token, the mean and the maximum of the patches
-    ClsMeanMax,
-}
-
-fn count(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|n| *n >= 1).ok_or_else(|| "it must be a whole number from 1".into())
-}
-
-fn share(text: &str) -> Result<f32, String> {
-    let share = text.parse().ok().filter(|share| (0.0..1.0).contains(share));
-    share.ok_or_else(|| "it must be from 0 to below 1".into())
-}
-
-fn rate(text: &str) -> Result<f64, String> {
-    let rate = text.parse().ok().filter(|rate| (0.0..=1.0).contains(rate));
-    rate.ok_or_else(|| "it must be from 0 to 1".into())
-}
-
 impl Train {
     pub(super) fn run(self, session: Session<'_>) -> Result<Exit, Failure> {
         session.app(Usually::Quiet)?.prepare_process();
-        let spec = self.spec();
+        let next = "correct what is named above; config/train/default.toml documents every key";
+        let spec = self.spec().map_err(|error| Failure::new(error, next))?;
         let bar = Bar(progress(0));
         let trained = train(&spec, &bar);
         bar.0.finish_and_clear();
-        let next = "correct the argument named above; --resume goes on from the last epoch";
-        let history = trained.map_err(|error| Failure::new(error, next))?;
+        let next = "correct what is named above; --resume goes on from the last epoch";
+        let trained = trained.map_err(|error| Failure::new(error, next))?;
         let out = session.out;
-        serde_json::to_writer(&mut *out, &history)?;
+        serde_json::to_writer(&mut *out, &trained)?;
         writeln!(out)?;
         let folder = spec.out.display();
+        if let [_, _, ..] = trained.mcc_by_seed[..] {
+            let seeds = trained.mcc_by_seed.iter().map(|(seed, mcc)| format!("{seed}: {mcc:.4}"));
+            tell(&format!("MCC by seed: {}", seeds.collect::<Vec<_>>().join(", ")));
+        }
         let next = "roadcrew evaluate DIR --set stages.screen.classifier.model";
-        tell(&format!("epoch {} is in {folder}; try it: {next}={folder}", history.best));
+        let (epoch, seed) = (trained.history.best, trained.seed);
+        tell(&format!("epoch {epoch} of seed {seed} is in {folder}; try it: {next}={folder}"));
         Ok(Exit::Ok)
     }
 
-    fn spec(self) -> TrainSpec {
-        TrainSpec {
-            data: self.data,
-            validation: self.validation,
-            model: self.model,
-            out: self.out,
-            scope: match self.scope {
-                What::Head => Scope::Head,
-                What::All => Scope::All,
-            },
-            pooling: match self.pooling {
-                Features::Cls => Pooling::Cls,
-                Features::ClsMean => Pooling::ClsMean,
-                Features::ClsMeanMax => Pooling::ClsMeanMax,
-            },
-            hidden: self.hidden,
-            dropout: self.dropout,
-            epochs: self.epochs,
-            batch: self.batch,
-            learning_rate: self.learning_rate,
-            weight_decay: self.weight_decay,
-            patience: self.patience,
-            seed: self.seed,
-            resume: self.resume,
+    fn spec(self) -> anyhow::Result<TrainSpec> {
+        let mut recipe = Recipe::load(self.recipe.as_deref())?;
+        recipe.epochs = self.epochs.unwrap_or(recipe.epochs);
+        recipe.batch = self.batch.unwrap_or(recipe.batch);
+        recipe.learning_rate = self.learning_rate.unwrap_or(recipe.learning_rate);
+        if !self.seed.is_empty() {
+            recipe.seeds = self.seed;
         }
+        recipe.check()?;
+        let Self { data, validation, model, out, resume, .. } = self;
+        Ok(TrainSpec { data, validation, model, out, recipe, resume })
     }
 }
 

@@ -4,9 +4,11 @@
 //! this.
 
 pub mod answers;
+pub mod augment;
 pub mod dataset;
 pub mod evaluate;
 pub mod files;
 pub mod scenes;
 pub mod scores;
 pub mod train;
+pub mod transform;

@@ -6,14 +6,18 @@
 
 mod batches;
 mod checkpoint;
+mod curriculum;
+mod loss;
 mod network;
 mod optimizer;
+mod recipe;
+mod set;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
 
 use anyhow::Context as _;
-use candle_core::Tensor;
-use rand::SeedableRng as _;
+use rand::{RngCore as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -22,82 +26,39 @@ use super::files::write_json;
 use super::scores::Confusion;
 use crate::calibration::sigmoid;
 use crate::clock;
-use crate::image::ImageLimits;
-use crate::models::Pooling;
-use batches::{Batches, Labelled};
+use batches::{Batches, Variation};
 use checkpoint::Checkpoint;
 use network::Network;
 use optimizer::{AdamW, cosine};
+use set::Set;
 
-/// What is trained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scope {
-    /// A new head; the backbone stays as it is and its features are computed once.
-    Head,
-    /// Backbone and head together.
-    All,
-}
+pub use curriculum::Curriculum;
+pub use loss::Distillation;
+pub use recipe::{ClassWeights, DEFAULT, Features, HeadStart, MixSpec, Recipe, Scope};
+
+/// Batches that are made ahead of the step that needs them.
+const AHEAD: usize = 2;
+
+/// Where streams of random numbers for dropout begin; those of the order are below.
+const DROPOUT: u64 = 1 << 32;
 
 /// A training run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainSpec {
     /// Labelled images to learn from.
-    pub data: PathBuf,
-    /// Labelled images to judge by; without it, every tenth image of `data` is held out.
-    pub validation: Option<PathBuf>,
+    pub data: Vec<PathBuf>,
+    /// Labelled images to judge by; without any, every tenth image of `data` is held out.
+    pub validation: Vec<PathBuf>,
     /// A model folder: `config.json`, `preprocessor_config.json`, and weights unless the whole
     /// network is trained from nothing.
     pub model: PathBuf,
     /// Where the trained model folder goes.
     pub out: PathBuf,
-    /// What is trained.
-    pub scope: Scope,
-    /// Which features a new head looks at.
-    #[serde(with = "pooling_name")]
-    pub pooling: Pooling,
-    /// Width of a new head.
-    pub hidden: usize,
-    /// Share of the hidden values dropped while training.
-    pub dropout: f32,
-    /// Most passes over the data.
-    pub epochs: usize,
-    /// Images per step.
-    pub batch: usize,
-    /// Highest learning rate.
-    pub learning_rate: f64,
-    /// Decoupled weight decay of matrices; biases and norms have none.
-    pub weight_decay: f64,
-    /// Stop after so many epochs without a better MCC.
-    pub patience: usize,
-    /// Seed of everything random.
-    pub seed: u64,
+    /// How it is trained.
+    pub recipe: Recipe,
     /// Go on from the checkpoint in `out`.
     #[serde(skip)]
     pub resume: bool,
-}
-
-mod pooling_name {
-    use serde::{Deserialize as _, Deserializer, Serializer};
-
-    use super::Pooling;
-
-    pub(super) fn serialize<S: Serializer>(p: &Pooling, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(match p {
-            Pooling::Cls => "cls",
-            Pooling::ClsMean => "cls-mean",
-            Pooling::ClsMeanMax => "cls-mean-max",
-        })
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Pooling, D::Error> {
-        match String::deserialize(d)?.as_str() {
-            "cls" => Ok(Pooling::Cls),
-            "cls-mean" => Ok(Pooling::ClsMean),
-            "cls-mean-max" => Ok(Pooling::ClsMeanMax),
-            other => Err(serde::de::Error::custom(format!("unknown pooling {other}"))),
-        }
-    }
 }
 
 /// One epoch in `metrics.json`.
@@ -131,14 +92,34 @@ pub struct History {
 }
 
 impl History {
-    fn best_mcc(&self) -> f64 {
-        let best = self.best.checked_sub(1).and_then(|i| self.epochs.get(i));
-        best.map_or(f64::NEG_INFINITY, |epoch| epoch.mcc)
+    /// The best epoch's figures.
+    pub fn best_epoch(&self) -> Option<&Epoch> {
+        self.best.checked_sub(1).and_then(|index| self.epochs.get(index))
+    }
+
+    /// By MCC; among equals by loss.
+    fn is_better(&self, epoch: &Epoch) -> bool {
+        self.best_epoch().is_none_or(|best| {
+            epoch.mcc > best.mcc
+                || (epoch.mcc == best.mcc && epoch.validation_loss < best.validation_loss)
+        })
     }
 
     fn stale(&self) -> usize {
         self.epochs.len() - self.best
     }
+}
+
+/// What came of a training: one run for each seed, and which of them is in `out`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Trained {
+    /// The seed of the best run.
+    pub seed: u64,
+    /// The best run.
+    #[serde(flatten)]
+    pub history: History,
+    /// Every run's best MCC on the validation images, by seed, in the order of the recipe.
+    pub mcc_by_seed: Vec<(u64, f64)>,
 }
 
 /// Told about progress.
@@ -150,48 +131,54 @@ pub trait Watcher {
 }
 
 /// Trains, and leaves in `out`: the best weights in the Hugging Face layout, `metrics.json`, and
-/// the checkpoint.
+/// the checkpoint. With several seeds each has its own folder below `out`, and the best is copied.
 ///
 /// # Errors
 /// Unreadable data or model files, a checkpoint of another run, a full disk.
-pub fn train(spec: &TrainSpec, watcher: &dyn Watcher) -> anyhow::Result<History> {
-    fs_err::create_dir_all(&spec.out)?;
+pub fn train(spec: &TrainSpec, watcher: &dyn Watcher) -> anyhow::Result<Trained> {
+    spec.recipe.check()?;
     let (train, validation) = split(spec)?;
-    let network = Network::new(spec)?;
-    let mut optimizer = AdamW::new(network.trained(), spec.weight_decay);
-    let mut history = History::default();
-    let checkpoint = Checkpoint::of(spec);
-    if spec.resume {
-        history = checkpoint.load(&mut optimizer)?;
-    } else {
-        checkpoint.must_not_exist()?;
+    let train = Set::new(train, &spec.recipe).context("training images")?;
+    let judged =
+        Recipe { distillation: None, class_weights: ClassWeights::None, ..spec.recipe.clone() };
+    let validation = Set::new(validation, &judged).context("validation images")?;
+    let mut runs = Vec::new();
+    for seed in &spec.recipe.seeds {
+        let out = match spec.recipe.seeds.len() {
+            1 => spec.out.clone(),
+            _ => spec.out.join(format!("seed-{seed}")),
+        };
+        fs_err::create_dir_all(&out)?;
+        let run = Run { spec, seed: *seed, out, train: &train, validation: &validation, watcher };
+        runs.push((*seed, run.out.clone(), run.run(&judged)?));
     }
-    let limits = ImageLimits::default();
-    let train = Batches::prepare(&network, &train, &limits).context("training images")?;
-    let validation = Batches::prepare(&network, &validation, &limits).context("validation")?;
-    let run = Run { spec, network: &network, train: &train, validation: &validation, watcher };
-    while history.epochs.len() < spec.epochs && history.stale() < spec.patience {
-        let epoch = run.epoch(history.epochs.len() + 1, &mut optimizer)?;
-        watcher.epoch(&epoch);
-        let better = epoch.mcc > history.best_mcc();
-        history.epochs.push(epoch);
-        if better {
-            history.best = history.epochs.len();
-            network.export(&spec.out)?;
-        }
-        history.stopped_early =
-            history.stale() >= spec.patience && history.epochs.len() < spec.epochs;
-        checkpoint.save(&optimizer, &history)?;
-        write_json(&spec.out.join("metrics.json"), &history)?;
+    let mcc = |history: &History| history.best_epoch().map_or(f64::NEG_INFINITY, |epoch| epoch.mcc);
+    let mcc_by_seed = runs.iter().map(|(seed, _, history)| (*seed, mcc(history))).collect();
+    let best = runs.into_iter().reduce(|a, b| if mcc(&b.2) > mcc(&a.2) { b } else { a });
+    let (seed, from, history) = best.context("the recipe has no seed")?;
+    if from != spec.out {
+        copy_model(&from, &spec.out)?;
     }
-    Ok(history)
+    Ok(Trained { seed, history, mcc_by_seed })
+}
+
+/// Copies the files of a trained model, each whole.
+fn copy_model(from: &Path, to: &Path) -> anyhow::Result<()> {
+    for name in network::FILES.iter().chain(&["metrics.json"]) {
+        super::files::write_whole(&to.join(name), &fs_err::read(from.join(name))?)?;
+    }
+    Ok(())
 }
 
 /// Training and validation examples.
 fn split(spec: &TrainSpec) -> anyhow::Result<(Vec<Example>, Vec<Example>)> {
-    let all = dataset::load(&spec.data)?;
-    if let Some(dir) = &spec.validation {
-        return Ok((all, dataset::load(dir)?));
+    let load = |folders: &[PathBuf]| -> anyhow::Result<Vec<Example>> {
+        let sets = folders.iter().map(|folder| dataset::load(folder));
+        Ok(sets.collect::<anyhow::Result<Vec<_>>>()?.into_iter().flatten().collect())
+    };
+    let all = load(&spec.data)?;
+    if !spec.validation.is_empty() {
+        return Ok((all, load(&spec.validation)?));
     }
     let (held, rest): (Vec<_>, Vec<_>) =
         all.into_iter().enumerate().partition(|(i, _)| i % 10 == 9);
@@ -200,70 +187,147 @@ fn split(spec: &TrainSpec) -> anyhow::Result<(Vec<Example>, Vec<Example>)> {
     Ok((examples(rest), examples(held)))
 }
 
-/// What an epoch needs.
+/// One seed's run.
 struct Run<'a> {
     spec: &'a TrainSpec,
-    network: &'a Network,
-    train: &'a Batches,
-    validation: &'a Batches,
+    seed: u64,
+    out: PathBuf,
+    train: &'a Set,
+    validation: &'a Set,
     watcher: &'a dyn Watcher,
 }
 
+/// What an epoch needs.
+struct Material<'a> {
+    network: &'a Network,
+    train: Batches<'a>,
+    validation: Batches<'a>,
+}
+
 impl Run<'_> {
-    fn epoch(&self, epoch: usize, optimizer: &mut AdamW) -> anyhow::Result<Epoch> {
-        let begun = clock::now();
-        let spec = self.spec;
-        let mut rng = ChaCha8Rng::seed_from_u64(spec.seed);
-        rng.set_stream(epoch as u64);
-        let steps = self.train.len().div_ceil(spec.batch);
-        let (mut sum, mut done, mut rate) = (0.0, 0, 0.0);
-        for indices in self.train.shuffled(spec.batch, &mut rng) {
-            let batch = self.train.load(self.network, &indices, Some(&mut rng))?;
-            let logits = self.network.logits(&batch.inputs, Some((spec.dropout, &mut rng)))?;
-            let loss = bce_with_logits(&logits, &batch.labels)?;
-            rate = spec.learning_rate * cosine(optimizer.steps(), steps * spec.epochs);
-            optimizer.step(&loss.backward()?, rate)?;
-            sum += f64::from(loss.to_scalar::<f32>()?) * indices.len() as f64;
-            done += indices.len();
-            self.watcher.step(epoch, done, self.train.len(), sum / done as f64);
+    fn run(&self, judged: &Recipe) -> anyhow::Result<History> {
+        let recipe = &self.spec.recipe;
+        let network = Network::new(&self.spec.model, recipe, self.seed)?;
+        let mut optimizer = AdamW::new(network.trained(), recipe.weight_decay, recipe.ema)?;
+        let mut history = History::default();
+        let checkpoint = Checkpoint::of(self.spec, &self.out);
+        if self.spec.resume && checkpoint.exists() {
+            history = checkpoint.load(&mut optimizer)?;
+        } else if !self.spec.resume {
+            checkpoint.must_not_exist()?;
         }
+        let train = Batches::prepare(&network, self.train, recipe, Variation::Free);
+        let train = train.context("training images")?;
+        let validation = Batches::prepare(&network, self.validation, judged, Variation::Fixed);
+        let validation = validation.context("validation images")?;
+        let material = Material { network: &network, train, validation };
+        while history.epochs.len() < recipe.epochs && history.stale() < recipe.patience {
+            let epoch = self.epoch(history.epochs.len(), &material, &mut optimizer)?;
+            self.watcher.epoch(&epoch);
+            let better = history.is_better(&epoch);
+            history.epochs.push(epoch);
+            if better {
+                history.best = history.epochs.len();
+                optimizer.averaged(|| network.export(&self.out))??;
+            }
+            history.stopped_early =
+                history.stale() >= recipe.patience && history.epochs.len() < recipe.epochs;
+            checkpoint.save(&optimizer, &history)?;
+            write_json(&self.out.join("metrics.json"), &history)?;
+        }
+        Ok(history)
+    }
+
+    /// Trains for an epoch, counted from 0, and judges what has come of it.
+    fn epoch(
+        &self,
+        epoch: usize,
+        material: &Material<'_>,
+        optimizer: &mut AdamW,
+    ) -> anyhow::Result<Epoch> {
+        let begun = clock::now();
+        let (train_loss, learning_rate) = self.steps(epoch, material, optimizer)?;
         anyhow::ensure!(
-            sum.is_finite(),
-            "the loss is {sum}: the run diverged; lower --learning-rate"
+            train_loss.is_finite(),
+            "the loss is {train_loss}: the run diverged; lower learning_rate"
         );
-        let (validation_loss, confusion) = self.judge()?;
+        let (validation_loss, confusion) = optimizer.averaged(|| self.judge(material))??;
         Ok(Epoch {
-            epoch,
-            train_loss: sum / done.max(1) as f64,
+            epoch: epoch + 1,
+            train_loss,
             validation_loss,
             accuracy: confusion.accuracy(),
             mcc: confusion.mcc(),
-            learning_rate: rate,
+            learning_rate,
             seconds: clock::now().saturating_duration_since(begun).as_secs_f64(),
         })
     }
 
-    fn judge(&self) -> anyhow::Result<(f64, Confusion)> {
+    /// The mean loss of an epoch's steps and the last learning rate. Batches are made ahead, on a
+    /// thread of their own; what is random in them follows from their number alone.
+    fn steps(
+        &self,
+        epoch: usize,
+        material: &Material<'_>,
+        optimizer: &mut AdamW,
+    ) -> anyhow::Result<(f64, f64)> {
+        let recipe = &self.spec.recipe;
+        let mut rng = self.generator(epoch as u64);
+        let order = self.train.order(recipe, epoch, &mut rng);
+        let batches: Vec<_> =
+            order.chunks(recipe.batch).map(|indices| (indices, rng.next_u64())).collect();
+        let mut dropout = self.generator(DROPOUT + epoch as u64);
+        // The schedule is that of full epochs, so that it does not depend on what a curriculum admits.
+        let full =
+            if recipe.epoch_images > 0 { recipe.epoch_images } else { self.train.examples.len() };
+        let total = full.div_ceil(recipe.batch) * recipe.epochs;
+        let begun = epoch * full.div_ceil(recipe.batch);
+        let (mut sum, mut done, mut rate) = (0.0, 0, 0.0);
+        std::thread::scope(|scope| {
+            let (ready, made) = sync_channel(AHEAD);
+            let (batches, train) = (&batches, &material.train);
+            scope.spawn(move || {
+                // If nobody takes them any more, the run has failed elsewhere.
+                let _ = batches.iter().try_for_each(|(indices, seed)| {
+                    ready.send((indices.len(), train.load(indices, *seed)))
+                });
+            });
+            for (step, (count, batch)) in made.into_iter().enumerate() {
+                let batch = batch?;
+                let logits =
+                    material.network.logits(&batch.inputs, Some((recipe.dropout, &mut dropout)))?;
+                let loss = loss::loss(&logits, &batch.targets)?;
+                rate = recipe.learning_rate * cosine(begun + step, total, recipe.warm_up);
+                optimizer.step(&loss.backward()?, rate)?;
+                sum += f64::from(loss.to_scalar::<f32>()?) * count as f64;
+                done += count;
+                self.watcher.step(epoch + 1, done, order.len(), sum / done as f64);
+            }
+            Ok((sum / done.max(1) as f64, rate))
+        })
+    }
+
+    /// The mean cross-entropy and the right and wrong answers on the validation images.
+    fn judge(&self, material: &Material<'_>) -> anyhow::Result<(f64, Confusion)> {
         let (mut sum, mut confusion) = (0.0, Confusion::default());
-        for indices in self.validation.in_order(self.spec.batch) {
-            let Labelled { inputs, labels } = self.validation.load(self.network, &indices, None)?;
-            let logits = self.network.logits(&inputs, None)?.detach();
-            sum += f64::from(bce_with_logits(&logits, &labels)?.to_scalar::<f32>()?)
-                * indices.len() as f64;
-            for (logit, label) in logits.to_vec1::<f32>()?.into_iter().zip(labels.to_vec1::<f32>()?)
-            {
-                confusion.add(label > 0.5, sigmoid(logit) > 0.5);
+        let all: Vec<usize> = (0..self.validation.examples.len()).collect();
+        for indices in all.chunks(self.spec.recipe.batch) {
+            let batch = material.validation.load(indices, 0)?;
+            let logits = material.network.logits(&batch.inputs, None)?.detach();
+            let each = loss::bce_with_logits(&logits, &batch.targets.labels)?;
+            sum += each.to_vec1::<f32>()?.into_iter().map(f64::from).sum::<f64>();
+            for (logit, index) in logits.to_vec1::<f32>()?.into_iter().zip(indices) {
+                confusion.add(self.validation.examples[*index].roadwork, sigmoid(logit) > 0.5);
             }
         }
         Ok((sum / confusion.total().max(1) as f64, confusion))
     }
-}
 
-/// Mean binary cross-entropy of logits `[n]` against labels `[n]`: `relu(x) - x y + ln(1 + e^-|x|)`,
-/// which does not overflow.
-fn bce_with_logits(logits: &Tensor, labels: &Tensor) -> candle_core::Result<Tensor> {
-    let softplus = ((logits.abs()?.neg()?.exp()? + 1.0)?).log()?;
-    ((logits.relu()? - logits.mul(labels)?)? + softplus)?.mean_all()
+    fn generator(&self, stream: u64) -> ChaCha8Rng {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        rng.set_stream(stream);
+        rng
+    }
 }
 
 #[cfg(test)]

@@ -107,6 +107,11 @@ impl Head {
         self.pooling
     }
 
+    /// Width of the layer between.
+    pub fn width(&self) -> usize {
+        self.fc1.weight().dim(0).unwrap_or(0)
+    }
+
     /// `[batch]` logits; the probability of roadwork is their sigmoid.
     pub fn forward(&self, features: &Features) -> Result<Tensor> {
         self.forward_with(&self.pooling.pool(features)?, Ok)

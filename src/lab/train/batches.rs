@@ -1,13 +1,16 @@
 //! Labelled images as batches of tensors.
 
 use candle_core::{Device, Tensor};
-use rand::seq::SliceRandom as _;
-use rand::{Rng as _, RngCore as _};
+use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
+use super::loss::Targets;
 use super::network::Network;
+use super::recipe::Recipe;
+use super::set::Set;
 use crate::image::{Image, ImageLimits};
+use crate::lab::augment::AugmentSpec;
 use crate::lab::dataset::Example;
 
 /// Images whose features are computed at a time.
@@ -17,126 +20,117 @@ const CHUNK: usize = 64;
 pub(super) struct Labelled {
     /// Pixels `[n, 3, h, w]`, or features `[n, width]` if the encoder is frozen.
     pub(super) inputs: Tensor,
-    /// `[n]`, 1 for roadwork.
-    pub(super) labels: Tensor,
+    /// What should be said of them.
+    pub(super) targets: Targets,
 }
 
-/// A data set ready to be drawn from.
-pub(super) struct Batches {
-    labels: Vec<f32>,
-    images: Vec<Image>,
-    features: Option<Tensor>,
+/// Where a batch's images come from, and how they vary.
+pub(super) struct Batches<'a> {
+    network: &'a Network,
+    set: &'a Set,
+    recipe: &'a Recipe,
+    limits: ImageLimits,
+    /// With a frozen encoder: the features of every variation, `variants` rows for each image.
+    features: Option<(Tensor, usize)>,
+    variation: Variation,
 }
 
-impl Batches {
-    /// Decodes every image at the model's size; with a frozen encoder also computes the features.
+/// How often a picture may look different.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Variation {
+    /// In every epoch, as the recipe says.
+    Free,
+    /// Never: framed as the recipe's views say, always the same way, and nothing else.
+    Fixed,
+}
+
+impl<'a> Batches<'a> {
+    /// With a frozen encoder, computes the features.
     pub(super) fn prepare(
-        network: &Network,
-        examples: &[Example],
-        limits: &ImageLimits,
+        network: &'a Network,
+        set: &'a Set,
+        recipe: &'a Recipe,
+        variation: Variation,
     ) -> anyhow::Result<Self> {
-        let labels = examples.iter().map(|e| f32::from(u8::from(e.roadwork))).collect();
-        let mut images = Vec::with_capacity(examples.len());
-        let mut features = Vec::new();
-        for chunk in examples.chunks(CHUNK) {
-            let decoded: Vec<Image> = chunk
-                .par_iter()
-                .map(|e| e.picture.decode(limits))
-                .collect::<anyhow::Result<_>>()?;
-            if network.is_frozen() {
-                let refs: Vec<_> = decoded.iter().collect();
-                features.push(network.features(&network.preprocessor.tensor(&refs)?)?);
-            } else {
-                images.extend(decoded);
+        let limits = ImageLimits::default();
+        let mut batches = Self { network, set, recipe, limits, features: None, variation };
+        if network.is_frozen() {
+            let variants = if variation == Variation::Free { recipe.variants } else { 1 };
+            batches.features = Some((batches.all_features(variants)?, variants));
+        }
+        Ok(batches)
+    }
+
+    fn all_features(&self, variants: usize) -> anyhow::Result<Tensor> {
+        let all: Vec<(usize, u64)> = (0..self.set.examples.len())
+            .flat_map(|index| (0..variants as u64).map(move |variant| (index, variant)))
+            .collect();
+        let features = all.chunks(CHUNK).map(|chunk| self.network.features(&self.pixels(chunk)?));
+        Ok(Tensor::cat(&features.collect::<anyhow::Result<Vec<_>>>()?, 0)?)
+    }
+
+    /// A batch of these images. What varies follows from `seed` and the place in the batch.
+    pub(super) fn load(&self, indices: &[usize], seed: u64) -> anyhow::Result<Labelled> {
+        let inputs = match &self.features {
+            Some((features, variants)) => {
+                let row = |(place, index): (usize, &usize)| {
+                    (index * variants + (seed as usize).wrapping_add(place) % variants) as u32
+                };
+                let rows: Vec<u32> = indices.iter().enumerate().map(row).collect();
+                features.index_select(&Tensor::new(rows, &Device::Cpu)?, 0)?
             }
-        }
-        let features = (!features.is_empty()).then(|| Tensor::cat(&features, 0)).transpose()?;
-        Ok(Self { labels, images, features })
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// Batches of indices in a random order.
-    pub(super) fn shuffled(&self, size: usize, rng: &mut ChaCha8Rng) -> Vec<Vec<usize>> {
-        let mut order: Vec<usize> = (0..self.len()).collect();
-        order.shuffle(rng);
-        order.chunks(size).map(<[usize]>::to_vec).collect()
-    }
-
-    /// Batches of indices in order.
-    pub(super) fn in_order(&self, size: usize) -> Vec<Vec<usize>> {
-        let order: Vec<usize> = (0..self.len()).collect();
-        order.chunks(size).map(<[usize]>::to_vec).collect()
-    }
-
-    /// A batch; with `rng`, images are flipped and their brightness and contrast vary.
-    pub(super) fn load(
-        &self,
-        network: &Network,
-        indices: &[usize],
-        rng: Option<&mut ChaCha8Rng>,
-    ) -> anyhow::Result<Labelled> {
-        let labels: Vec<f32> = indices.iter().map(|i| self.labels[*i]).collect();
-        let labels = Tensor::from_vec(labels, indices.len(), &Device::Cpu)?;
-        if let Some(features) = &self.features {
-            let indices: Vec<u32> = indices.iter().map(|i| *i as u32).collect();
-            let picked = Tensor::from_vec(indices, labels.dims1()?, &Device::Cpu)?;
-            return Ok(Labelled { inputs: features.index_select(&picked, 0)?, labels });
-        }
-        let inputs = match rng {
             None => {
-                let images: Vec<_> = indices.iter().map(|i| &self.images[*i]).collect();
-                network.preprocessor.tensor(&images)?
-            }
-            Some(rng) => {
-                let seed = rng.next_u64();
-                let varied: Vec<Image> =
-                    indices.par_iter().map(|i| vary(&self.images[*i], seed ^ *i as u64)).collect();
-                network.preprocessor.tensor(&varied.iter().collect::<Vec<_>>())?
+                let seeds = (0..).map(|place: u64| seed.wrapping_add(place));
+                self.pixels(&indices.iter().copied().zip(seeds).collect::<Vec<_>>())?
             }
         };
-        Ok(Labelled { inputs, labels })
+        Ok(Labelled { inputs, targets: self.targets(indices)? })
     }
-}
 
-/// Half of the images are mirrored; contrast and brightness vary by up to a fifth.
-fn vary(image: &Image, seed: u64) -> Image {
-    use rand::SeedableRng as _;
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mirrored = rng.random::<bool>();
-    let gain = rng.random_range(0.8_f32..1.2);
-    let shift = rng.random_range(-25.0_f32..25.0);
-    let table: Vec<u8> = (0..=255_u8)
-        .map(|v| ((f32::from(v) - 128.0) * gain + 128.0 + shift).clamp(0.0, 255.0) as u8)
-        .collect();
-    let width = image.width() as usize;
-    let mut pixels: Vec<u8> = image.pixels().iter().map(|v| table[usize::from(*v)]).collect();
-    if mirrored {
-        for row in pixels.chunks_exact_mut(width * 3) {
-            for x in 0..width / 2 {
-                for channel in 0..3 {
-                    row.swap(x * 3 + channel, (width - 1 - x) * 3 + channel);
-                }
+    /// Pixels `[n, 3, h, w]` of images, each with the seed of its variation.
+    fn pixels(&self, seeded: &[(usize, u64)]) -> anyhow::Result<Tensor> {
+        let vary =
+            |(index, seed): &(usize, u64)| self.picture(&self.set.examples[*index], *seed, *index);
+        let images: Vec<Image> = seeded.par_iter().map(vary).collect::<anyhow::Result<_>>()?;
+        Ok(self.network.preprocessor.tensor(&images.iter().collect::<Vec<_>>())?)
+    }
+
+    fn picture(&self, example: &Example, seed: u64, index: usize) -> anyhow::Result<Image> {
+        let image = example.picture.decode(&self.limits)?;
+        let augment: &AugmentSpec = &self.recipe.augment;
+        if augment.is_identity() {
+            return Ok(image);
+        }
+        match self.variation {
+            Variation::Free => {
+                let mut rng = ChaCha8Rng::seed_from_u64(seed);
+                rng.set_stream(index as u64);
+                augment.apply(&image, &mut rng)
+            }
+            Variation::Fixed => {
+                let mut rng = ChaCha8Rng::seed_from_u64(index as u64);
+                augment.views.draw(&mut rng).of(&image, &mut rng)
             }
         }
     }
-    Image::from_rgb(image.width(), image.height(), pixels).unwrap_or_else(|| image.clone())
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn varying_keeps_the_size_and_is_repeatable() {
-        let image = Image::from_rgb(3, 2, (0..18).map(|v| v * 10).collect()).unwrap();
-        let once = vary(&image, 5);
-        assert_eq!((once.width(), once.height()), (3, 2));
-        assert_eq!(once.pixels(), vary(&image, 5).pixels());
-        let seeds: std::collections::BTreeSet<_> =
-            (0..16).map(|seed| vary(&image, seed).pixels().to_vec()).collect();
-        assert!(seeds.len() > 8);
+    fn targets(&self, indices: &[usize]) -> anyhow::Result<Targets> {
+        let smoothing = match self.variation {
+            Variation::Free => self.recipe.label_smoothing as f32,
+            Variation::Fixed => 0.0,
+        };
+        let tensor = |values: Vec<f32>| Tensor::from_vec(values, indices.len(), &Device::Cpu);
+        let label = |index: &usize| {
+            let label = f32::from(u8::from(self.set.examples[*index].roadwork));
+            label * (1.0 - smoothing) + smoothing / 2.0
+        };
+        let labels = tensor(indices.iter().map(label).collect())?;
+        let weights = tensor(indices.iter().map(|index| self.set.weights[*index]).collect())?;
+        let soft = self.set.teacher.as_ref().zip(self.recipe.distillation.as_ref());
+        let teacher = soft.map(|(soft, settings)| {
+            let soft = tensor(indices.iter().map(|index| soft[*index]).collect())?;
+            Ok::<_, candle_core::Error>((soft, settings.temperature, settings.alpha))
+        });
+        Ok(Targets { labels, weights, teacher: teacher.transpose()? })
     }
 }

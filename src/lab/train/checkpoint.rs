@@ -2,7 +2,7 @@
 //! all.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -27,14 +27,18 @@ struct State {
 }
 
 impl<'a> Checkpoint<'a> {
-    pub(super) fn of(spec: &'a TrainSpec) -> Self {
-        let at = |name: &str| spec.out.join(name);
+    pub(super) fn of(spec: &'a TrainSpec, out: &Path) -> Self {
+        let at = |name: &str| out.join(name);
         Self { spec, tensors: at("checkpoint.safetensors"), state: at("checkpoint.json") }
+    }
+
+    pub(super) fn exists(&self) -> bool {
+        self.state.exists()
     }
 
     pub(super) fn must_not_exist(&self) -> anyhow::Result<()> {
         anyhow::ensure!(
-            !self.state.exists(),
+            !self.exists(),
             "{} holds a run already; go on with --resume, or name another --out",
             self.spec.out.display()
         );
@@ -49,6 +53,9 @@ impl<'a> Checkpoint<'a> {
             tensors.insert(format!("value.{}", slot.name), slot.var.as_detached_tensor());
             tensors.insert(format!("first.{}", slot.name), slot.first.clone());
             tensors.insert(format!("second.{}", slot.name), slot.second.clone());
+            if let Some(average) = &slot.average {
+                tensors.insert(format!("average.{}", slot.name), average.clone());
+            }
         }
         let steps = optimizer.steps();
         let marker = candle_core::Tensor::new(&[steps as i64], &candle_core::Device::Cpu)?;
@@ -79,6 +86,9 @@ impl<'a> Checkpoint<'a> {
             slot.var.set(&take("value", &slot.name)?)?;
             slot.first = take("first", &slot.name)?;
             slot.second = take("second", &slot.name)?;
+            if let Some(average) = &mut slot.average {
+                *average = take("average", &slot.name)?;
+            }
         }
         let steps = tensors.remove("steps").map(|t| t.to_vec1::<i64>()).transpose()?;
         anyhow::ensure!(

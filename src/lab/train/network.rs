@@ -9,9 +9,13 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use safetensors::SafeTensors;
 
-use super::{Scope, TrainSpec};
-use crate::lab::files::partial;
+use super::recipe::{HeadStart, Recipe, Scope};
+use crate::lab::files::{partial, write_whole};
 use crate::models::{Encoder, EncoderConfig, Head, ModelFiles, Preprocessor};
+
+/// The files of a trained model.
+pub(super) const FILES: &[&str] =
+    &["config.json", "preprocessor_config.json", "model.safetensors", "head.safetensors"];
 
 /// Encoder, head, and the variables beneath them.
 pub(super) struct Network {
@@ -25,17 +29,19 @@ pub(super) struct Network {
 }
 
 impl Network {
-    pub(super) fn new(spec: &TrainSpec) -> anyhow::Result<Self> {
-        let source = ModelFiles::folder(&spec.model)?;
+    /// The network of a model folder, ready to be trained; what is drawn at random follows from
+    /// `seed`.
+    pub(super) fn new(model: &Path, recipe: &Recipe, seed: u64) -> anyhow::Result<Self> {
+        let source = ModelFiles::folder(model)?;
         let preprocessor = Preprocessor::load(&source)?;
         let config = EncoderConfig::load(&source)?;
         let has_weights = source.checkpoint("model").is_ok();
         anyhow::ensure!(
-            has_weights || spec.scope == Scope::All,
+            has_weights || recipe.scope == Scope::All,
             "{} has no weights; a head needs a trained backbone (train the whole network instead)",
-            spec.model.display()
+            model.display()
         );
-        let (encoder, encoder_vars) = match spec.scope {
+        let (encoder, encoder_vars) = match recipe.scope {
             Scope::Head => (Encoder::load(&source)?, BTreeMap::new()),
             Scope::All => {
                 let map = VarMap::new();
@@ -43,19 +49,15 @@ impl Network {
                 let encoder = Encoder::new(&config, builder)?;
                 let vars = variables(&map)?;
                 if has_weights {
-                    load_into(&vars, &source)?;
+                    load_into(&vars, &source, "model")?;
                 } else {
-                    draw_matrices(&vars, spec.seed, |_| 0.02)?;
+                    draw_matrices(&vars, seed, |_| 0.02)?;
                 }
                 (encoder, vars)
             }
         };
-        let map = VarMap::new();
-        let builder = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
-        let head = Head::new(spec.pooling, encoder.hidden_size(), spec.hidden, builder)?;
-        let head_vars = variables(&map)?;
-        draw_matrices(&head_vars, spec.seed ^ 1, |inputs| 1.0 / (inputs as f64).sqrt())?;
-        let scope = spec.scope;
+        let (head, head_vars) = head(&source, encoder.hidden_size(), recipe, seed)?;
+        let scope = recipe.scope;
         Ok(Self { preprocessor, encoder, head, scope, encoder_vars, head_vars, source })
     }
 
@@ -97,7 +99,7 @@ impl Network {
     /// Writes the Hugging Face layout: configs as they were, weights in f16, the head in f32.
     pub(super) fn export(&self, out: &Path) -> anyhow::Result<()> {
         for name in ["config.json", "preprocessor_config.json"] {
-            fs_err::write(out.join(name), self.source.read(name)?)?;
+            write_whole(&out.join(name), &self.source.read(name)?)?;
         }
         let weights = out.join("model.safetensors");
         if self.is_frozen() {
@@ -112,6 +114,30 @@ impl Network {
         }
         save(&out.join("head.safetensors"), detached(&self.head_vars), DType::F32)
     }
+}
+
+/// The head that a run begins with, over variables.
+fn head(
+    source: &ModelFiles,
+    hidden_size: usize,
+    recipe: &Recipe,
+    seed: u64,
+) -> anyhow::Result<(Head, BTreeMap<String, Var>)> {
+    let map = VarMap::new();
+    let builder = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
+    let kept = match recipe.head {
+        HeadStart::Keep => Some(Head::load(source, hidden_size)?),
+        HeadStart::New => None,
+    };
+    let pooling = kept.as_ref().map_or(recipe.pooling.into(), Head::pooling);
+    let width = kept.as_ref().map_or(recipe.hidden, Head::width);
+    let head = Head::new(pooling, hidden_size, width, builder)?;
+    let vars = variables(&map)?;
+    match recipe.head {
+        HeadStart::Keep => load_into(&vars, source, "head")?,
+        HeadStart::New => draw_matrices(&vars, seed ^ 1, |inputs| 1.0 / (inputs as f64).sqrt())?,
+    }
+    Ok((head, vars))
 }
 
 fn detached(vars: &BTreeMap<String, Var>) -> BTreeMap<String, Tensor> {
@@ -134,12 +160,15 @@ fn variables(map: &VarMap) -> anyhow::Result<BTreeMap<String, Var>> {
     Ok(data.iter().map(|(name, var)| (name.clone(), var.clone())).collect())
 }
 
-/// Sets variables to the weights of a model.
-fn load_into(vars: &BTreeMap<String, Var>, source: &ModelFiles) -> anyhow::Result<()> {
-    let checkpoint = source.checkpoint("model")?;
+/// Sets variables to the weights of a file, which may say `model.` before their names or not.
+fn load_into(vars: &BTreeMap<String, Var>, source: &ModelFiles, stem: &str) -> anyhow::Result<()> {
+    let checkpoint = source.checkpoint(stem)?;
     for (name, var) in vars {
+        let bare = name.strip_prefix("model.").unwrap_or(name);
+        let names = [name.clone(), bare.to_owned(), format!("model.{bare}")];
+        let found = names.iter().find(|name| checkpoint.shape(name).is_some()).unwrap_or(name);
         let shape: Vec<usize> = var.dims().to_vec();
-        var.set(&checkpoint.tensor(name, Some(&shape), &Device::Cpu)?)?;
+        var.set(&checkpoint.tensor(found, Some(&shape), &Device::Cpu)?)?;
     }
     Ok(())
 }

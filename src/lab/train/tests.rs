@@ -1,6 +1,8 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use candle_core::Tensor;
+
 use super::*;
 use crate::lab::scenes;
 
@@ -26,22 +28,28 @@ fn patient() -> Interrupter {
     Interrupter(AtomicUsize::new(usize::MAX))
 }
 
-fn spec(dir: &Path, out: &str, scope: Scope) -> TrainSpec {
-    TrainSpec {
-        data: dir.join("data"),
-        validation: None,
-        model: dir.join("model"),
-        out: dir.join(out),
+fn recipe(scope: Scope) -> Recipe {
+    Recipe {
         scope,
-        pooling: Pooling::ClsMeanMax,
+        pooling: Features::ClsMeanMax,
         hidden: 16,
-        dropout: 0.2,
         epochs: 3,
         batch: 8,
         learning_rate: 3e-3,
         weight_decay: 0.05,
         patience: 10,
-        seed: 7,
+        seeds: vec![7],
+        ..Recipe::load(None).unwrap()
+    }
+}
+
+fn spec(dir: &Path, out: &str, scope: Scope) -> TrainSpec {
+    TrainSpec {
+        data: vec![dir.join("data")],
+        validation: Vec::new(),
+        model: dir.join("model"),
+        out: dir.join(out),
+        recipe: recipe(scope),
         resume: false,
     }
 }
@@ -56,33 +64,58 @@ fn folder() -> tempfile::TempDir {
     dir
 }
 
-fn without_times(mut history: History) -> History {
+fn without_times(trained: Trained) -> History {
+    let mut history = trained.history;
     for epoch in &mut history.epochs {
         epoch.seconds = 0.0;
     }
     history
 }
 
+/// Everything that may be switched on at once: what is random in it must survive an interruption.
+fn everything(dir: &Path, out: &str) -> TrainSpec {
+    let mut spec = spec(dir, out, Scope::All);
+    let recipe = &mut spec.recipe;
+    recipe.ema = 0.9;
+    recipe.label_smoothing = 0.1;
+    recipe.class_weights = ClassWeights::Balanced;
+    recipe.augment.views.levels = [1.0; 4];
+    recipe.curriculum = Some(Curriculum::default());
+    recipe.scores = dir.join("scores.jsonl");
+    recipe.distillation =
+        Some(Distillation { teacher: dir.join("scores.jsonl"), temperature: 4.0, alpha: 0.7 });
+    spec
+}
+
+fn write_scores(dir: &Path) {
+    let line = |(index, example): (usize, Example)| {
+        let p = if example.roadwork { 0.9 } else { 0.1 } + (index % 7) as f32 * 0.01;
+        serde_json::json!({"id": example.picture.id, "probability": p}).to_string()
+    };
+    let examples = dataset::load(&dir.join("data")).unwrap();
+    let lines: Vec<String> = examples.into_iter().enumerate().map(line).collect();
+    fs_err::write(dir.join("scores.jsonl"), lines.join("\n")).unwrap();
+}
+
 #[test]
 fn a_resumed_run_ends_bit_for_bit_where_an_uninterrupted_one_does() {
     let dir = folder();
-    let whole = train(&spec(dir.path(), "whole", Scope::All), &patient()).unwrap();
-    assert_eq!(whole.epochs.len(), 3);
+    write_scores(dir.path());
+    let whole = train(&everything(dir.path(), "whole"), &patient()).unwrap();
+    assert_eq!(whole.history.epochs.len(), 3);
 
-    let mut parts = spec(dir.path(), "parts", Scope::All);
-    let in_second_epoch = Interrupter(AtomicUsize::new(9));
+    let mut parts = everything(dir.path(), "parts");
+    // The first epoch sees half of the data: four steps.
+    let in_second_epoch = Interrupter(AtomicUsize::new(6));
     let interrupted =
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| train(&parts, &in_second_epoch)));
     assert!(interrupted.is_err());
     assert!(train(&parts, &patient()).is_err(), "a run must not be overwritten unasked");
     parts.resume = true;
-    let resumed = train(&parts, &patient()).unwrap();
+    let resumed = without_times(train(&parts, &patient()).unwrap());
 
-    let mut expected = without_times(whole);
-    let resumed = without_times(resumed);
-    expected.epochs.truncate(resumed.epochs.len());
-    assert_eq!(resumed, expected);
-    for file in ["model.safetensors", "head.safetensors", "config.json"] {
+    assert_eq!(resumed, without_times(whole));
+    for file in network::FILES {
         let read = |out: &str| fs_err::read(dir.path().join(out).join(file)).unwrap();
         assert_eq!(read("whole"), read("parts"), "{file}");
     }
@@ -92,28 +125,62 @@ fn a_resumed_run_ends_bit_for_bit_where_an_uninterrupted_one_does() {
 fn the_loss_falls_and_a_head_can_be_trained_on_the_result() {
     let dir = folder();
     let mut all = spec(dir.path(), "all", Scope::All);
-    all.epochs = 6;
-    all.dropout = 0.0;
-    let history = train(&all, &patient()).unwrap();
+    all.recipe.epochs = 6;
+    all.recipe.dropout = 0.0;
+    let history = train(&all, &patient()).unwrap().history;
     let (first, last) = (history.epochs[0].train_loss, history.epochs[5].train_loss);
     assert!(last < first, "{first} -> {last}");
 
     let mut head = spec(dir.path(), "head", Scope::Head);
     head.model = dir.path().join("all");
+    head.recipe.variants = 2;
     train(&head, &patient()).unwrap();
     let weights = |out: &str| fs_err::read(dir.path().join(out).join("model.safetensors")).unwrap();
     assert_eq!(weights("all"), weights("head"), "the backbone is frozen");
 }
 
 #[test]
+fn a_kept_head_answers_as_it_did_and_so_does_the_backbone() {
+    let dir = folder();
+    train(&spec(dir.path(), "first", Scope::All), &patient()).unwrap();
+    let kept = Recipe { head: HeadStart::Keep, hidden: 99, ..recipe(Scope::All) };
+    let network = Network::new(&dir.path().join("first"), &kept, 3).unwrap();
+    let before: Vec<Vec<f32>> = network
+        .trained()
+        .iter()
+        .map(|(_, var)| var.flatten_all().unwrap().to_vec1().unwrap())
+        .collect();
+    network.export(dir.path()).unwrap();
+    let again = Network::new(&dir.path().join("first"), &kept, 4).unwrap();
+    for ((name, var), before) in again.trained().iter().zip(before) {
+        assert_eq!(var.flatten_all().unwrap().to_vec1::<f32>().unwrap(), before, "{name}");
+    }
+}
+
+#[test]
+fn of_several_seeds_the_best_is_kept() {
+    let dir = folder();
+    let mut spec = spec(dir.path(), "seeds", Scope::All);
+    spec.recipe.seeds = vec![1, 2];
+    spec.recipe.epochs = 2;
+    let trained = train(&spec, &patient()).unwrap();
+    let best = trained.mcc_by_seed.iter().map(|(_, mcc)| *mcc).fold(f64::NEG_INFINITY, f64::max);
+    assert_eq!(trained.history.best_epoch().unwrap().mcc, best);
+    let read = |path: &Path| fs_err::read(path.join("head.safetensors")).unwrap();
+    let of_seed = spec.out.join(format!("seed-{}", trained.seed));
+    assert_eq!(read(&spec.out), read(&of_seed));
+}
+
+#[test]
 fn every_parameter_gets_a_gradient() {
     let dir = folder();
-    let network = Network::new(&spec(dir.path(), "x", Scope::All)).unwrap();
-    let examples = dataset::load(&dir.path().join("data")).unwrap();
-    let batches = Batches::prepare(&network, &examples[..8], &ImageLimits::default()).unwrap();
-    let batch = batches.load(&network, &[0, 1, 2, 3, 4, 5, 6, 7], None).unwrap();
+    let recipe = recipe(Scope::All);
+    let network = Network::new(&dir.path().join("model"), &recipe, 7).unwrap();
+    let set = Set::new(dataset::load(&dir.path().join("data")).unwrap(), &recipe).unwrap();
+    let batches = Batches::prepare(&network, &set, &recipe, Variation::Free).unwrap();
+    let batch = batches.load(&[0, 1, 2, 3, 4, 5, 6, 7], 1).unwrap();
     let logits = network.logits(&batch.inputs, None).unwrap();
-    let gradients = bce_with_logits(&logits, &batch.labels).unwrap().backward().unwrap();
+    let gradients = loss::loss(&logits, &batch.targets).unwrap().backward().unwrap();
     for (name, var) in network.trained() {
         let gradient = gradients.get(&var).unwrap_or_else(|| panic!("{name} has no gradient"));
         let size: f32 = gradient.abs().unwrap().sum_all().unwrap().to_scalar().unwrap();
@@ -122,22 +189,121 @@ fn every_parameter_gets_a_gradient() {
 }
 
 #[test]
-fn the_loss_is_the_textbook_one_and_does_not_overflow() {
-    let device = candle_core::Device::Cpu;
-    let loss = |logit: f32, label: f32| {
-        let logits = Tensor::new(&[logit], &device).unwrap();
-        let labels = Tensor::new(&[label], &device).unwrap();
-        bce_with_logits(&logits, &labels).unwrap().to_scalar::<f32>().unwrap()
-    };
-    assert!((loss(0.0, 1.0) - 2.0_f32.ln()).abs() < 1e-6);
-    assert!((loss(2.0, 0.0) - (1.0 + 2.0_f32.exp()).ln()).abs() < 1e-5);
-    assert_eq!(loss(500.0, 1.0), 0.0);
-    assert_eq!(loss(500.0, 0.0), 500.0);
+fn what_cannot_be_trained_is_refused_with_a_reason() {
+    let dir = folder();
+    let message = |spec: &TrainSpec| format!("{:#}", train(spec, &patient()).unwrap_err());
+    let head = spec(dir.path(), "x", Scope::Head);
+    assert!(message(&head).contains("has no weights"), "{}", message(&head));
+
+    let one_class = dir.path().join("one/roadwork");
+    fs_err::create_dir_all(&one_class).unwrap();
+    let scene = dataset::load(&dir.path().join("data")).unwrap()[0].picture.bytes().unwrap();
+    (0..12).for_each(|i| fs_err::write(one_class.join(format!("{i}.jpg")), &scene).unwrap());
+    let mut one = spec(dir.path(), "y", Scope::All);
+    one.data = vec![dir.path().join("one")];
+    assert!(message(&one).contains("not_roadwork"), "{}", message(&one));
+    assert!(!one.out.exists(), "nothing is begun");
+
+    write_scores(dir.path());
+    let scores = fs_err::read_to_string(dir.path().join("scores.jsonl")).unwrap();
+    let fewer: Vec<&str> = scores.lines().skip(1).collect();
+    fs_err::write(dir.path().join("scores.jsonl"), fewer.join("\n")).unwrap();
+    let taught = everything(dir.path(), "z");
+    assert!(message(&taught).contains("has no probability for"), "{}", message(&taught));
+}
+
+fn golden() -> serde_json::Value {
+    let text = include_str!("../../../tests/fixtures/lab/training.json");
+    serde_json::from_str(text).unwrap()
+}
+
+fn floats(value: &serde_json::Value) -> Vec<f32> {
+    value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect()
+}
+
+fn close(found: &[f32], expected: &[f32], tolerance: f32) {
+    assert_eq!(found.len(), expected.len());
+    for (a, b) in found.iter().zip(expected) {
+        assert!((a - b).abs() <= tolerance * (1.0 + b.abs()), "{found:?} {expected:?}");
+    }
 }
 
 #[test]
-fn a_backbone_without_weights_cannot_be_frozen() {
-    let dir = folder();
-    let error = Network::new(&spec(dir.path(), "x", Scope::Head)).err().unwrap().to_string();
-    assert!(error.contains("has no weights"), "{error}");
+fn steps_are_those_of_torchs_adamw() {
+    let golden = &golden()["adamw"];
+    let device = candle_core::Device::Cpu;
+    let var = candle_core::Var::from_vec(floats(&golden["begin"]), (2, 3), &device).unwrap();
+    let decay = golden["decay"].as_f64().unwrap();
+    let mut optimizer = AdamW::new(vec![("w".into(), var.clone())], decay, 0.0).unwrap();
+    let steps = golden["gradients"].as_array().unwrap();
+    for (step, gradient) in steps.iter().enumerate() {
+        // A loss whose gradient is the given one.
+        let gradient = Tensor::from_vec(floats(gradient), (2, 3), &device).unwrap();
+        let loss = var.as_tensor().mul(&gradient).unwrap().sum_all().unwrap();
+        let rate = golden["rate"].as_f64().unwrap() / (step + 1) as f64;
+        optimizer.step(&loss.backward().unwrap(), rate).unwrap();
+        let values = var.flatten_all().unwrap().to_vec1().unwrap();
+        close(&values, &floats(&golden["values"][step]), 1e-6);
+    }
+}
+
+#[test]
+fn the_average_follows_the_values_and_gives_way_to_them() {
+    let device = candle_core::Device::Cpu;
+    let var = candle_core::Var::from_vec(vec![0.0_f32], 1, &device).unwrap();
+    let mut optimizer = AdamW::new(vec![("w".into(), var.clone())], 0.0, 0.5).unwrap();
+    let mut expected = 0.0;
+    for step in 1..=4 {
+        let loss = var.as_tensor().sum_all().unwrap();
+        optimizer.step(&loss.backward().unwrap(), 0.1).unwrap();
+        let value = var.to_vec1::<f32>().unwrap()[0];
+        let decay = 0.5_f32.min((1.0 + step as f32) / (10.0 + step as f32));
+        expected = expected * decay + value * (1.0 - decay);
+        let averaged = optimizer.averaged(|| var.to_vec1::<f32>().unwrap()[0]).unwrap();
+        assert!((averaged - expected).abs() < 1e-6, "{averaged} {expected}");
+        assert_eq!(var.to_vec1::<f32>().unwrap()[0], value, "the values come back");
+    }
+}
+
+#[test]
+fn the_schedule_is_torchs() {
+    let golden = &golden()["cosine"];
+    let total = golden["total"].as_u64().unwrap() as usize;
+    let warm_up = golden["warm_up"].as_f64().unwrap();
+    let rates: Vec<f32> = (0..total).map(|step| cosine(step, total, warm_up) as f32).collect();
+    close(&rates, &floats(&golden["rates"]), 1e-6);
+}
+
+#[test]
+fn losses_and_gradients_are_torchs_and_do_not_overflow() {
+    let golden = &golden()["distillation"];
+    let device = candle_core::Device::Cpu;
+    let tensor = |key: &str| Tensor::new(floats(&golden[key]), &device).unwrap();
+    let number = |key: &str| golden[key].as_f64().unwrap();
+    let settings = Distillation {
+        teacher: PathBuf::new(),
+        temperature: number("temperature"),
+        alpha: number("alpha"),
+    };
+    let soft: Vec<f32> =
+        floats(&golden["teacher"]).into_iter().map(|p| settings.soften(p)).collect();
+    let soft = Tensor::new(soft, &device).unwrap();
+    let logits = candle_core::Var::from_tensor(&tensor("logits")).unwrap();
+    let targets = |teacher| loss::Targets {
+        labels: tensor("labels"),
+        weights: tensor("labels").ones_like().unwrap(),
+        teacher,
+    };
+    let teacher = Some((soft, settings.temperature, settings.alpha));
+    for (teacher, value, slope) in [(teacher, "loss", "gradient"), (None, "bce", "bce_gradient")] {
+        let loss = loss::loss(logits.as_tensor(), &targets(teacher)).unwrap();
+        let gradients = loss.backward().unwrap();
+        let gradient = gradients.get(&logits).unwrap().to_vec1().unwrap();
+        close(&[loss.to_scalar().unwrap()], &[number(value) as f32], 1e-5);
+        close(&gradient, &floats(&golden[slope]), 1e-5);
+    }
+    let far = Tensor::new(&[500.0_f32, -500.0], &device).unwrap();
+    let labels = Tensor::new(&[1.0_f32, 1.0], &device).unwrap();
+    let losses = loss::bce_with_logits(&far, &labels).unwrap().to_vec1::<f32>().unwrap();
+    assert_eq!(losses, [0.0, 500.0]);
 }
