@@ -1,13 +1,17 @@
 //! Labelled images, wherever they come from: two folders, a JSONL manifest, parquet files with the
 //! images embedded, or scenes.
 
+pub mod clusters;
 mod folder;
 mod label;
 pub mod manifest;
+pub mod mix;
 mod picture;
 mod shard;
+pub mod split;
 #[cfg(test)]
 mod tests;
+pub mod twins;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
