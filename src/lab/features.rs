@@ -153,9 +153,8 @@ pub fn digests_hex(pictures: &[&Picture]) -> anyhow::Result<Vec<String>> {
 
 fn key(text: &str) -> Option<Key> {
     let pairs = text.as_bytes().chunks(2);
-    let bytes: Option<Vec<u8>> = pairs
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect();
+    let bytes: Option<Vec<u8>> =
+        pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();
     bytes?.try_into().ok()
 }
 

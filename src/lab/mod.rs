@@ -6,7 +6,10 @@
 pub mod answers;
 pub mod dataset;
 pub mod evaluate;
+pub mod features;
 pub mod files;
+pub mod label_studio;
 pub mod scenes;
 pub mod scores;
+pub mod select;
 pub mod train;

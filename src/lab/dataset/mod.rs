@@ -6,9 +6,11 @@ mod folder;
 mod label;
 pub mod manifest;
 pub mod mix;
+pub mod partition;
 mod picture;
 mod shard;
 pub mod split;
+pub mod stats;
 #[cfg(test)]
 mod tests;
 pub mod twins;
