@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{Backend, BackendContext, BackendError, Input};
 use crate::calibration::Calibration;
 use crate::image::Image;
-use crate::models::{Encoder, Head, ModelFiles, Preprocessor, embedded};
+use crate::models::{Encoder, Head, ModelFiles, Preprocessor};
 use crate::prediction::Prediction;
 
 /// The keys of [`ClassifierSpec`].
@@ -44,7 +44,7 @@ impl Classifier {
     /// Unknown names, missing files, tensors of the wrong shape: the message says which.
     pub fn new(ctx: &BackendContext) -> anyhow::Result<Self> {
         let spec: ClassifierSpec = ctx.settings()?;
-        let files = model_files(&spec.model)?;
+        let files = ModelFiles::named(&spec.model)?;
         Self::load(&files, ctx.max_batch).with_context(|| format!("model {}", spec.model))
     }
 
@@ -113,13 +113,4 @@ impl Backend for Classifier {
     fn version(&self) -> String {
         self.version.clone()
     }
-}
-
-fn model_files(model: &str) -> anyhow::Result<ModelFiles> {
-    let Some(name) = model.strip_prefix("embedded:") else {
-        return Ok(ModelFiles::folder(model)?);
-    };
-    embedded::find(name).with_context(|| {
-        format!("there is no embedded model `{name}`; there are {}", embedded::NAMES.join(", "))
-    })
 }

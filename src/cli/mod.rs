@@ -6,11 +6,13 @@
 mod axon;
 mod check;
 mod completions;
+mod dataset;
 mod evaluate;
 mod failure;
 mod offline;
 mod predict;
 mod scenes;
+mod select;
 mod serve;
 mod session;
 #[cfg(test)]
@@ -75,6 +77,8 @@ enum Command {
     Predict(predict::Predict),
     Check(check::Check),
     Scenes(scenes::Scenes),
+    Dataset(dataset::Dataset),
+    Select(select::Select),
     Train(train::Train),
     Evaluate(evaluate::Evaluate),
     Wallet(wallet::Wallet),
@@ -106,6 +110,8 @@ pub fn run_with(
         Command::Predict(command) => command.run(session),
         Command::Check(command) => command.run(session),
         Command::Scenes(command) => command.run(session),
+        Command::Dataset(command) => command.run(session),
+        Command::Select(command) => command.run(session),
         Command::Train(command) => command.run(session),
         Command::Evaluate(command) => command.run(session),
         Command::Wallet(command) => command.run(session),

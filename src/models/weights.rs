@@ -166,11 +166,35 @@ impl ModelFiles {
         }
     }
 
+    /// The files that a name in the settings means: `embedded:NAME`, or the path of a folder.
+    pub fn named(model: &str) -> std::result::Result<Self, super::ModelError> {
+        let Some(name) = model.strip_prefix("embedded:") else {
+            return Ok(Self::folder(model)?);
+        };
+        super::embedded::find(name).ok_or_else(|| {
+            let names = super::embedded::NAMES.join(", ");
+            let message = format!("there is no embedded model `{name}`; there are {names}");
+            super::ModelError::config(message)
+        })
+    }
+
     /// SHA-256 of everything that a model is made of: the names and contents of its JSON and
     /// safetensors files, in lower-case hex.
     pub fn digest(&self) -> Result<String> {
+        self.digest_of(|_| true)
+    }
+
+    /// The same of what its features depend on: the encoder's configuration and weights and the
+    /// preprocessing, and neither head nor calibration.
+    pub fn encoder_digest(&self) -> Result<String> {
+        self.digest_of(|name| {
+            matches!(name, "config.json" | "preprocessor_config.json") || name.starts_with("model")
+        })
+    }
+
+    fn digest_of(&self, counts: impl Fn(&str) -> bool) -> Result<String> {
         let mut hasher = Sha256::new();
-        for name in self.names()? {
+        for name in self.names()?.into_iter().filter(|name| counts(name)) {
             hasher.update((name.len() as u64).to_le_bytes());
             hasher.update(&name);
             let mut content = Sha256::new();

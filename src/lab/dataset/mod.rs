@@ -1,60 +1,28 @@
-//! Labelled images, wherever they come from: a folder with `labels.jsonl`, as `roadcrew scenes`
-//! writes it, or two folders of images, `roadwork/` and `not_roadwork/`.
+//! Labelled images, wherever they come from: two folders, a JSONL manifest, parquet files with the
+//! images embedded, or scenes.
 
+pub mod clusters;
+mod folder;
+mod label;
+pub mod manifest;
+pub mod mix;
+pub mod partition;
+mod picture;
+mod shard;
+pub mod split;
+pub mod stats;
+#[cfg(test)]
+mod tests;
+pub mod twins;
+
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::scenes::SceneLabel;
-use crate::image::{Image, ImageLimits};
-
-/// Where an image's bytes are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// A file.
-    File(PathBuf),
-}
-
-/// One image, and what is known of it besides its label.
-#[derive(Clone, Debug)]
-pub struct Picture {
-    /// Its name within the data set, unique there: a path below the folder.
-    pub id: String,
-    /// Where its bytes are.
-    pub source: Source,
-    /// Images of one group (one drive, one place) belong on the same side of every split.
-    pub group: Option<String>,
-    /// Where it comes from, such as `real` or `synthetic`.
-    pub origin: Option<String>,
-    /// What else is known of it, if it is a scene.
-    pub scene: Option<SceneLabel>,
-}
-
-impl Picture {
-    /// A file of which nothing is known.
-    pub fn file(id: String, path: PathBuf) -> Self {
-        Self { id, source: Source::File(path), group: None, origin: None, scene: None }
-    }
-
-    /// The bytes of the image file.
-    ///
-    /// # Errors
-    /// If they cannot be read; the message names the image.
-    pub fn bytes(&self) -> anyhow::Result<Vec<u8>> {
-        match &self.source {
-            Source::File(path) => Ok(fs_err::read(path)?),
-        }
-    }
-
-    /// The picture.
-    ///
-    /// # Errors
-    /// If it cannot be read or decoded; the message names the image.
-    pub fn decode(&self, limits: &ImageLimits) -> anyhow::Result<Image> {
-        let image = Image::decode(&self.bytes()?, limits);
-        image.with_context(|| format!("image {}", self.id))
-    }
-}
+pub use picture::{Picture, Source, sha256};
+pub use shard::Shard;
 
 /// One labelled image.
 #[derive(Clone, Debug)]
@@ -77,87 +45,150 @@ impl Example {
     }
 }
 
-/// Reads the labels below `dir`, in a fixed order.
+/// One image as it was found.
+struct Entry {
+    picture: Picture,
+    roadwork: Option<bool>,
+    /// File and line, for messages.
+    place: String,
+}
+
+/// The manifests that a folder may hold.
+const MANIFESTS: [&str; 2] = ["manifest.jsonl", "labels.jsonl"];
+
+/// Reads labelled images, in a fixed order.
+///
+/// `path` is a folder with `manifest.jsonl` or `labels.jsonl`, with parquet files, or with the folders
+/// `roadwork/` and `not_roadwork/` (looked for in this order); or one `.jsonl` or `.parquet` file.
 ///
 /// # Errors
-/// If there are none, or a line cannot be read: the message names file and line.
-pub fn load(dir: &Path) -> anyhow::Result<Vec<Example>> {
-    let labels = dir.join("labels.jsonl");
-    let examples = if labels.is_file() { from_jsonl(dir, &labels)? } else { from_folders(dir)? };
+/// If there are none, one has no label, an image file is missing, or two have the same id: the
+/// message names file and line.
+pub fn load(path: &Path) -> anyhow::Result<Vec<Example>> {
+    let entries = match listed(path)? {
+        Some(entries) => entries,
+        None => classes(path)?,
+    };
     anyhow::ensure!(
-        !examples.is_empty(),
-        "{} holds no labelled images: expected labels.jsonl (see `roadcrew scenes`), or images in \
-         roadwork/ and not_roadwork/",
-        dir.display()
+        !entries.is_empty(),
+        "{} holds no labelled images: expected manifest.jsonl, labels.jsonl (see `roadcrew \
+         scenes`), *.parquet, or images in roadwork/ and not_roadwork/",
+        path.display()
     );
-    Ok(examples)
+    ensure_unique(&entries)?;
+    let labelled = entries.into_iter().map(|Entry { picture, roadwork, place }| {
+        let roadwork = roadwork
+            .with_context(|| format!("{place}: there is no label; expected {}", label::EXPECTED))?;
+        Ok(Example { picture, roadwork })
+    });
+    labelled.collect()
 }
 
-fn from_jsonl(dir: &Path, labels: &Path) -> anyhow::Result<Vec<Example>> {
-    let text = fs_err::read_to_string(labels)?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(index, line)| {
-            let scene: SceneLabel = serde_json::from_str(line)
-                .with_context(|| format!("{}, line {}", labels.display(), index + 1))?;
-            let picture = Picture::file(scene.file.clone(), dir.join(&scene.file));
-            let roadwork = scene.label == 1;
-            Ok(Example { picture: Picture { scene: Some(scene), ..picture }, roadwork })
-        })
-        .collect()
+/// Reads images whose labels do not matter: in the forms of [`load`], or a folder of images.
+///
+/// # Errors
+/// As [`load`], except that no label is missed.
+pub fn load_pictures(path: &Path) -> anyhow::Result<Vec<Picture>> {
+    let entries = match listed(path)? {
+        Some(entries) => entries,
+        None => tree(path, path, None)?,
+    };
+    anyhow::ensure!(!entries.is_empty(), "{} holds no images", path.display());
+    ensure_unique(&entries)?;
+    Ok(entries.into_iter().map(|entry| entry.picture).collect())
 }
 
-fn from_folders(dir: &Path) -> anyhow::Result<Vec<Example>> {
-    let mut examples = Vec::new();
+/// The images that manifests or parquet files list; none if the path is a folder without either.
+fn listed(path: &Path) -> anyhow::Result<Option<Vec<Entry>>> {
+    if path.is_dir() {
+        let found = MANIFESTS.map(|name| path.join(name));
+        let found: Vec<&PathBuf> = found.iter().filter(|path| path.is_file()).collect();
+        return match found[..] {
+            [manifest] => manifest::read(manifest).map(Some),
+            [] => {
+                let shards = folder::with_extension(path, "parquet")?;
+                if shards.is_empty() { Ok(None) } else { from_shards(path, &shards).map(Some) }
+            }
+            _ => anyhow::bail!(
+                "{} holds {}: name the one that you mean",
+                path.display(),
+                MANIFESTS.join(" and ")
+            ),
+        };
+    }
+    match folder::extension(path).as_deref() {
+        Some("jsonl") => manifest::read(path).map(Some),
+        Some("parquet") => {
+            let dir = path.parent().unwrap_or(Path::new(""));
+            from_shards(dir, &[path.to_owned()]).map(Some)
+        }
+        _ if path.exists() => {
+            anyhow::bail!("{} is neither a folder nor a .jsonl or .parquet file", path.display())
+        }
+        _ => anyhow::bail!("there is no {}", path.display()),
+    }
+}
+
+fn from_shards(dir: &Path, paths: &[PathBuf]) -> anyhow::Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for path in paths {
+        let shard = Arc::new(Shard::open(path)?);
+        let name = folder::below(dir, path);
+        let part = part_in_name(path);
+        for (row, cells) in (0..).zip(shard::cells(&shard)?) {
+            let source = Source::Parquet { file: Arc::clone(&shard), row };
+            let picture = Picture {
+                group: cells.group,
+                origin: cells.origin,
+                transform_level: cells.transform_level,
+                difficulty: cells.difficulty,
+                split: cells.split.or_else(|| part.clone()),
+                sha256: cells.sha256.map(|hash| hash.to_ascii_lowercase()),
+                ..Picture::new(format!("{name}#{row}"), source)
+            };
+            let place = format!("{}, row {row}", path.display());
+            manifest::check(&picture).with_context(|| place.clone())?;
+            entries.push(Entry { picture, roadwork: cells.label, place });
+        }
+    }
+    Ok(entries)
+}
+
+/// The part of a split that a file is named after, as in `train-00000-of-00002.parquet`.
+fn part_in_name(path: &Path) -> Option<String> {
+    let stem = path.file_stem()?.to_string_lossy();
+    let first = stem.split(['-', '.', '_']).next()?;
+    ["train", "validation", "val", "test"].contains(&first).then(|| first.to_owned())
+}
+
+/// The images below `roadwork/` and `not_roadwork/`.
+fn classes(dir: &Path) -> anyhow::Result<Vec<Entry>> {
+    let mut entries = Vec::new();
     for (name, roadwork) in [("roadwork", true), ("not_roadwork", false)] {
-        let folder = dir.join(name);
-        if !folder.is_dir() {
-            continue;
+        let class = dir.join(name);
+        if class.is_dir() {
+            entries.extend(tree(dir, &class, Some(roadwork))?);
         }
-        let mut files: Vec<PathBuf> = fs_err::read_dir(&folder)?
-            .map(|entry| entry.map(|entry| entry.path()))
-            .collect::<Result<_, _>>()?;
-        files.retain(|path| path.is_file());
-        files.sort();
-        examples.extend(files.into_iter().map(|path| {
-            let file = path.file_name().unwrap_or_default().to_string_lossy();
-            let id = format!("{name}/{file}");
-            Example { picture: Picture::file(id, path), roadwork }
-        }));
     }
-    Ok(examples)
+    Ok(entries)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn tree(root: &Path, dir: &Path, roadwork: Option<bool>) -> anyhow::Result<Vec<Entry>> {
+    let images = folder::images(dir)?.into_iter().map(|path| {
+        let place = path.display().to_string();
+        let picture = Picture::file(folder::below(root, &path), path);
+        Entry { picture, roadwork, place }
+    });
+    Ok(images.collect())
+}
 
-    #[test]
-    fn folders_are_labels() {
-        let dir = tempfile::tempdir().unwrap();
-        for (folder, name) in [("roadwork", "b.jpg"), ("roadwork", "a.jpg"), ("not_roadwork", "c")]
-        {
-            fs_err::create_dir_all(dir.path().join(folder)).unwrap();
-            fs_err::write(dir.path().join(folder).join(name), b"").unwrap();
+/// Refuses two images of one name: what is said of one would be taken for the other.
+fn ensure_unique(entries: &[Entry]) -> anyhow::Result<()> {
+    let mut seen: HashMap<&str, &str> = HashMap::with_capacity(entries.len());
+    for Entry { picture, place, .. } in entries {
+        if let Some(first) = seen.insert(&picture.id, place) {
+            anyhow::bail!("{place}: the image `{}` is also at {first}", picture.id);
         }
-        let examples = load(dir.path()).unwrap();
-        let labels: Vec<_> = examples.iter().map(|e| e.roadwork).collect();
-        assert_eq!(labels, [true, true, false]);
-        assert_eq!(examples[0].picture.id, "roadwork/a.jpg");
     }
-
-    #[test]
-    fn an_empty_folder_says_what_was_expected() {
-        let dir = tempfile::tempdir().unwrap();
-        let error = load(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("labels.jsonl") && error.contains("not_roadwork/"), "{error}");
-    }
-
-    #[test]
-    fn a_broken_line_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        fs_err::write(dir.path().join("labels.jsonl"), "\n{\"file\": 1}\n").unwrap();
-        let error = load(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("line 2"), "{error}");
-    }
+    Ok(())
 }

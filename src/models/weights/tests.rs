@@ -133,8 +133,17 @@ fn the_digest_covers_what_a_model_is_made_of() {
     write("model.safetensors", "weighty");
     let second = digest();
     assert_ne!(second, first);
+    let encoder = || ModelFiles::folder(folder.path()).unwrap().encoder_digest().unwrap();
+    let features = encoder();
     write("calibration.json", "");
     assert_ne!(digest(), second);
+    write("head.safetensors", "");
+    assert_eq!(encoder(), features, "features do not depend on the head");
+    write("preprocessor_config.json", "");
+    assert_ne!(encoder(), features);
+    for name in ["calibration.json", "head.safetensors", "preprocessor_config.json"] {
+        fs_err::remove_file(folder.path().join(name)).unwrap();
+    }
     let twin: &'static [EmbeddedFile] =
         &[("model.safetensors", b"weights"), ("config.json", b"{}"), ("README.md", b"")];
     assert_eq!(ModelFiles::embedded("twin", twin).digest().unwrap(), first);
