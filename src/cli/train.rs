@@ -1,14 +1,20 @@
 //! `roadcrew train`
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use indicatif::ProgressBar;
 
 use super::failure::Failure;
+use super::offline::{places, with_engine};
 use super::session::{Session, Usually, progress, tell};
-use crate::app::Exit;
-use crate::lab::train::{Epoch, Recipe, TrainSpec, Watcher, train};
+use crate::actors::Engine;
+use crate::app::{App, Exit};
+use crate::lab::answers::{Options, ask};
+use crate::lab::train::{
+    Distillation, Epoch, Recipe, TrainSpec, Watcher, train, training_examples, write_scores,
+};
 
 /// Train a model on labelled images: a new head on a frozen backbone, or the whole network
 ///
@@ -45,6 +51,12 @@ pub(super) struct Train {
     /// Seed of everything random, instead of the recipe's; repeated, the best run is kept
     #[arg(long, value_name = "S")]
     seed: Vec<u64>,
+    /// Learn from this stage of the configuration too: its answers go to OUT/teacher.jsonl
+    #[arg(long, value_name = "STAGE")]
+    teacher: Option<String>,
+    /// Where the features of a frozen backbone are kept, for other runs and commands too
+    #[arg(long, value_name = "DIR", default_value = ".roadcrew-cache")]
+    cache: PathBuf,
     /// Go on from the checkpoint in --out
     #[arg(long)]
     resume: bool,
@@ -52,9 +64,14 @@ pub(super) struct Train {
 
 impl Train {
     pub(super) fn run(self, session: Session<'_>) -> Result<Exit, Failure> {
-        session.app(Usually::Quiet)?.prepare_process();
+        let app = session.app(Usually::Quiet)?;
+        app.prepare_process();
+        let teacher = self.teacher.clone();
         let next = "correct what is named above; config/train/default.toml documents every key";
         let spec = self.spec().map_err(|error| Failure::new(error, next))?;
+        if let Some(stage) = teacher {
+            teach(&app, &stage, &spec)?;
+        }
         let bar = Bar(progress(0));
         let trained = train(&spec, &bar);
         bar.0.finish_and_clear();
@@ -83,15 +100,57 @@ impl Train {
             recipe.seeds = self.seed;
         }
         recipe.check()?;
-        let Self { data, validation, model, out, resume, .. } = self;
-        Ok(TrainSpec { data, validation, model, out, recipe, resume })
+        if self.teacher.is_some() {
+            let teacher = self.out.join("teacher.jsonl");
+            recipe.distillation = Some(match recipe.distillation {
+                Some(settings) => Distillation { teacher, ..settings },
+                None => Distillation::of(teacher),
+            });
+        }
+        let Self { data, validation, model, out, cache, resume, .. } = self;
+        Ok(TrainSpec { data, validation, model, out, recipe, cache, resume })
     }
+}
+
+/// Asks a stage about every training image, unless it has been asked already.
+fn teach(app: &App, stage: &str, spec: &TrainSpec) -> Result<(), Failure> {
+    let Some(Distillation { teacher, .. }) = &spec.recipe.distillation else { return Ok(()) };
+    if spec.resume && teacher.exists() {
+        return Ok(());
+    }
+    if !app.config().stages.contains_key(stage) {
+        let error = anyhow::anyhow!("there is no stage `{stage}`");
+        return Err(Failure::new(error, "name a stage of the configuration, such as confirm"));
+    }
+    let alone = app.with(|config| config.cascade.order = vec![stage.to_owned()]);
+    let next = "correct what is named above";
+    let failed = |error| Failure::new(error, next);
+    let examples = training_examples(spec).map_err(failed)?;
+    let options = Options {
+        concurrency: places(&alone),
+        deadline: Duration::from_secs(600),
+        limits: app.config().image,
+    };
+    let bar = progress(examples.len() as u64).with_message(stage.to_owned());
+    let answers = with_engine(&alone, async |engine: &Engine| {
+        let pictures = examples.iter().map(|example| &example.picture);
+        ask(engine, pictures, options, &|done| bar.set_position(done)).await.map_err(failed)
+    })?;
+    bar.finish_and_clear();
+    fs_err::create_dir_all(&spec.out).map_err(|error| failed(error.into()))?;
+    write_scores(teacher, &examples, &answers).map_err(failed)
 }
 
 /// Shows the steps in a bar and tells of each epoch.
 struct Bar(ProgressBar);
 
 impl Watcher for Bar {
+    fn features(&self, done: u64, of: u64) {
+        self.0.set_length(of);
+        self.0.set_position(done);
+        self.0.set_message("features");
+    }
+
     fn step(&self, epoch: usize, done: usize, of: usize, loss: f64) {
         self.0.set_length(of as u64);
         self.0.set_position(done as u64);

@@ -13,7 +13,10 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::Context as _;
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
+use sha2::{Digest as _, Sha256};
 
 use super::dataset::{Picture, sha256};
 use crate::image::{Image, ImageLimits};
@@ -32,7 +35,7 @@ pub struct Features {
     pub width: usize,
     /// The rows, one after the other.
     pub values: Vec<f32>,
-    /// SHA-256 of each picture's bytes, in lower-case hex.
+    /// What names each row: SHA-256 of the picture's bytes, or of these and of a change; lower-case hex.
     pub digests: Vec<String>,
 }
 
@@ -75,36 +78,85 @@ pub struct FeatureSpec<'a> {
     pub limits: ImageLimits,
 }
 
-/// The features of the pictures, computed where the cache has none. `progress` is told how many are
+/// How a picture is changed before it is looked at; what is random follows from the generator.
+pub type Vary<'a> = dyn Fn(&Image, &mut ChaCha8Rng) -> anyhow::Result<Image> + Sync + 'a;
+
+/// A picture, as it is or changed.
+#[derive(Clone, Copy)]
+pub struct Item<'a> {
+    /// The picture.
+    pub picture: &'a Picture,
+    /// The name of the change, and the change. The same name must always mean the same change: name
+    /// and picture seed the generator and name the row.
+    pub vary: Option<(&'a str, &'a Vary<'a>)>,
+}
+
+impl Item<'_> {
+    /// What the row is named by, given the picture's own key.
+    fn key(&self, picture: Key) -> Key {
+        match self.vary {
+            None => picture,
+            Some((name, _)) => {
+                Sha256::new().chain_update(picture).chain_update(name).finalize().into()
+            }
+        }
+    }
+
+    fn image(&self, key: &Key, limits: &ImageLimits) -> anyhow::Result<Image> {
+        let image = self.picture.decode(limits)?;
+        match self.vary {
+            None => Ok(image),
+            Some((_, vary)) => vary(&image, &mut ChaCha8Rng::from_seed(*key)),
+        }
+    }
+}
+
+/// The features of the pictures as they are; see [`compute_items`].
+///
+/// # Errors
+/// As there.
+pub fn compute(
+    spec: &FeatureSpec<'_>,
+    pictures: &[&Picture],
+    progress: &dyn Fn(u64),
+) -> anyhow::Result<Features> {
+    let items: Vec<Item<'_>> =
+        pictures.iter().map(|picture| Item { picture, vary: None }).collect();
+    compute_items(spec, &items, progress)
+}
+
+/// The features of the items, computed where the cache has none. `progress` is told how many are
 /// done.
 ///
 /// A picture whose hash a manifest gives, and whose row is there, is not even read.
 ///
 /// # Errors
 /// If the model or an image cannot be read, or a feature is not finite: the message names the image.
-pub fn compute(
+pub fn compute_items(
     spec: &FeatureSpec<'_>,
-    pictures: &[&Picture],
+    items: &[Item<'_>],
     progress: &dyn Fn(u64),
 ) -> anyhow::Result<Features> {
     let model = Model::load(spec).with_context(|| format!("model {}", spec.model))?;
     let mut store = Store::open(&spec.cache.join(&model.name), model.width)?;
-    let digests = digests(pictures)?;
+    let pictures: Vec<&Picture> = items.iter().map(|item| item.picture).collect();
+    let digests = digests(&pictures)?;
+    let digests: Vec<Key> = items.iter().zip(digests).map(|(item, key)| item.key(key)).collect();
     let mut rows = store.read(&digests.iter().copied().collect())?;
     let missing: Vec<usize> = first_of_each(&digests)
         .into_iter()
         .filter(|index| !rows.contains_key(&digests[*index]))
         .collect();
-    let mut done = (pictures.len() - missing.len()) as u64;
+    let mut done = (items.len() - missing.len()) as u64;
     progress(done);
     for chunk in missing.chunks(CHUNK) {
-        let decode = |index: &usize| pictures[*index].decode(&spec.limits);
+        let decode = |index: &usize| items[*index].image(&digests[*index], &spec.limits);
         let images: Vec<Image> = chunk.par_iter().map(decode).collect::<anyhow::Result<_>>()?;
         let batch = if model.preprocessor.size().is_some() { BATCH } else { 1 };
         for (indices, images) in chunk.chunks(batch).zip(images.chunks(batch)) {
             let batch = model.rows(images)?;
             for (index, row) in indices.iter().zip(&batch) {
-                let id = &pictures[*index].id;
+                let id = &items[*index].picture.id;
                 let is_finite = row.iter().all(|value| value.is_finite());
                 anyhow::ensure!(is_finite, "the features of image {id} are not finite");
             }

@@ -34,7 +34,8 @@ use set::Set;
 
 pub use curriculum::Curriculum;
 pub use loss::Distillation;
-pub use recipe::{ClassWeights, DEFAULT, Features, HeadStart, MixSpec, Recipe, Scope};
+pub use recipe::{ClassWeights, DEFAULT, Features, HeadStart, Recipe, Scope};
+pub use set::write_scores;
 
 /// Batches that are made ahead of the step that needs them.
 const AHEAD: usize = 2;
@@ -56,6 +57,9 @@ pub struct TrainSpec {
     pub out: PathBuf,
     /// How it is trained.
     pub recipe: Recipe,
+    /// Where the features of a frozen backbone are kept.
+    #[serde(skip)]
+    pub cache: PathBuf,
     /// Go on from the checkpoint in `out`.
     #[serde(skip)]
     pub resume: bool,
@@ -124,6 +128,8 @@ pub struct Trained {
 
 /// Told about progress.
 pub trait Watcher {
+    /// So many features of so many are there.
+    fn features(&self, done: u64, of: u64);
     /// So many images of so many are done in this epoch; `loss` is the running mean.
     fn step(&self, epoch: usize, done: usize, of: usize, loss: f64);
     /// An epoch is over.
@@ -168,6 +174,14 @@ fn copy_model(from: &Path, to: &Path) -> anyhow::Result<()> {
         super::files::write_whole(&to.join(name), &fs_err::read(from.join(name))?)?;
     }
     Ok(())
+}
+
+/// The images that a run learns from.
+///
+/// # Errors
+/// If they cannot be read.
+pub fn training_examples(spec: &TrainSpec) -> anyhow::Result<Vec<Example>> {
+    split(spec).map(|(train, _)| train)
 }
 
 /// Training and validation examples.
@@ -216,10 +230,14 @@ impl Run<'_> {
         } else if !self.spec.resume {
             checkpoint.must_not_exist()?;
         }
-        let train = Batches::prepare(&network, self.train, recipe, Variation::Free);
-        let train = train.context("training images")?;
-        let validation = Batches::prepare(&network, self.validation, judged, Variation::Fixed);
-        let validation = validation.context("validation images")?;
+        let mut train = Batches::new(&network, self.train, recipe, Variation::Free);
+        let mut validation = Batches::new(&network, self.validation, judged, Variation::Fixed);
+        if network.is_frozen() {
+            let (model, cache) = (&self.spec.model, &self.spec.cache);
+            let progress = |done, of| self.watcher.features(done, of);
+            train = train.freeze(model, cache, &progress).context("training images")?;
+            validation = validation.freeze(model, cache, &progress).context("validation images")?;
+        }
         let material = Material { network: &network, train, validation };
         while history.epochs.len() < recipe.epochs && history.stale() < recipe.patience {
             let epoch = self.epoch(history.epochs.len(), &material, &mut optimizer)?;

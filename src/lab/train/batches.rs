@@ -1,5 +1,7 @@
 //! Labelled images as batches of tensors.
 
+use std::path::Path;
+
 use candle_core::{Device, Tensor};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
@@ -12,9 +14,7 @@ use super::set::Set;
 use crate::image::{Image, ImageLimits};
 use crate::lab::augment::AugmentSpec;
 use crate::lab::dataset::Example;
-
-/// Images whose features are computed at a time.
-const CHUNK: usize = 64;
+use crate::lab::features::{self, FeatureSpec, Item, Vary};
 
 /// A batch.
 pub(super) struct Labelled {
@@ -45,28 +45,56 @@ pub(super) enum Variation {
 }
 
 impl<'a> Batches<'a> {
-    /// With a frozen encoder, computes the features.
-    pub(super) fn prepare(
+    /// Batches of a set's images.
+    pub(super) fn new(
         network: &'a Network,
         set: &'a Set,
         recipe: &'a Recipe,
         variation: Variation,
-    ) -> anyhow::Result<Self> {
+    ) -> Self {
         let limits = ImageLimits::default();
-        let mut batches = Self { network, set, recipe, limits, features: None, variation };
-        if network.is_frozen() {
-            let variants = if variation == Variation::Free { recipe.variants } else { 1 };
-            batches.features = Some((batches.all_features(variants)?, variants));
-        }
-        Ok(batches)
+        Self { network, set, recipe, limits, features: None, variation }
     }
 
-    fn all_features(&self, variants: usize) -> anyhow::Result<Tensor> {
-        let all: Vec<(usize, u64)> = (0..self.set.examples.len())
-            .flat_map(|index| (0..variants as u64).map(move |variant| (index, variant)))
+    /// Computes the features of a frozen encoder, where the cache has none. `progress` is told how many
+    /// are done, and of how many.
+    pub(super) fn freeze(
+        mut self,
+        model: &Path,
+        cache: &Path,
+        progress: &dyn Fn(u64, u64),
+    ) -> anyhow::Result<Self> {
+        let variants = if self.variation == Variation::Free { self.recipe.variants } else { 1 };
+        let named =
+            (0..variants).map(|variant| self.name(variant)).collect::<anyhow::Result<Vec<_>>>()?;
+        let augment = &self.recipe.augment;
+        let free = |image: &Image, rng: &mut ChaCha8Rng| augment.apply(image, rng);
+        let fixed = |image: &Image, rng: &mut ChaCha8Rng| augment.views.draw(rng).of(image, rng);
+        let vary: &Vary<'_> = if self.variation == Variation::Free { &free } else { &fixed };
+        let vary = |name| (!augment.is_identity()).then_some((name, vary));
+        let items: Vec<Item<'_>> = self
+            .set
+            .examples
+            .iter()
+            .flat_map(|e| {
+                named.iter().map(|name| Item { picture: &e.picture, vary: vary(name.as_str()) })
+            })
             .collect();
-        let features = all.chunks(CHUNK).map(|chunk| self.network.features(&self.pixels(chunk)?));
-        Ok(Tensor::cat(&features.collect::<anyhow::Result<Vec<_>>>()?, 0)?)
+        let model = model.to_string_lossy();
+        let pooling = Some(self.network.pooling());
+        let spec = FeatureSpec { model: &model, pooling, cache, limits: self.limits };
+        let of = items.len() as u64;
+        let rows = features::compute_items(&spec, &items, &|done| progress(done, of))?;
+        let shape = (rows.len(), rows.width);
+        let rows = Tensor::from_vec(rows.values, shape, &Device::Cpu)?;
+        self.features = Some((rows, variants));
+        Ok(self)
+    }
+
+    /// The name of a variation: everything that it depends on besides the image.
+    fn name(&self, variant: usize) -> anyhow::Result<String> {
+        let augment = serde_json::to_string(&self.recipe.augment)?;
+        Ok(format!("{:?} {variant} {augment}", self.variation))
     }
 
     /// A batch of these images. What varies follows from `seed` and the place in the batch.

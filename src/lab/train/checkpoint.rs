@@ -72,7 +72,8 @@ impl<'a> Checkpoint<'a> {
         let text = fs_err::read_to_string(&self.state).context("nothing to resume")?;
         let state: State = serde_json::from_str(&text)
             .with_context(|| format!("checkpoint {}", self.state.display()))?;
-        let same = TrainSpec { resume: self.spec.resume, ..state.spec };
+        let cache = self.spec.cache.clone();
+        let same = TrainSpec { resume: self.spec.resume, cache, ..state.spec };
         anyhow::ensure!(
             same == *self.spec,
             "the checkpoint is of another run; its settings were {same:?}"

@@ -31,6 +31,11 @@ fn alpha() -> f64 {
 }
 
 impl Distillation {
+    /// The usual settings (T = 4, alpha = 0.7) with this teacher.
+    pub fn of(teacher: PathBuf) -> Self {
+        Self { teacher, temperature: temperature(), alpha: alpha() }
+    }
+
     /// What is wrong with the settings, if anything.
     ///
     /// # Errors

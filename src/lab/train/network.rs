@@ -11,7 +11,7 @@ use safetensors::SafeTensors;
 
 use super::recipe::{HeadStart, Recipe, Scope};
 use crate::lab::files::{partial, write_whole};
-use crate::models::{Encoder, EncoderConfig, Head, ModelFiles, Preprocessor};
+use crate::models::{Encoder, EncoderConfig, Head, ModelFiles, Pooling, Preprocessor};
 
 /// The files of a trained model.
 pub(super) const FILES: &[&str] =
@@ -78,8 +78,13 @@ impl Network {
         self.scope == Scope::Head
     }
 
+    /// What the head looks at.
+    pub(super) fn pooling(&self) -> Pooling {
+        self.head.pooling()
+    }
+
     /// What the head sees of these pixels, `[n, width]`.
-    pub(super) fn features(&self, pixels: &Tensor) -> anyhow::Result<Tensor> {
+    fn features(&self, pixels: &Tensor) -> anyhow::Result<Tensor> {
         Ok(self.head.pooling().pool(&self.encoder.forward(pixels)?)?)
     }
 

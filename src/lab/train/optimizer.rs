@@ -69,7 +69,9 @@ impl AdamW {
         let decay = self.ema.min((1.0 + steps) / (10.0 + steps));
         for slot in &mut self.slots {
             if let Some(average) = &mut slot.average {
-                *average = ((&*average * decay)? + (slot.var.as_tensor() * (1.0 - decay))?)?;
+                // Detached, or each average would keep all that came before it.
+                let value = slot.var.as_detached_tensor();
+                *average = ((&*average * decay)? + (value * (1.0 - decay))?)?;
             }
         }
         Ok(())

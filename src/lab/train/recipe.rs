@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::curriculum::Curriculum;
 use super::loss::Distillation;
 use crate::lab::augment::AugmentSpec;
+use crate::lab::dataset::mix::Mixture;
 use crate::models::Pooling;
 
 /// The recipe that is used where none is named; also the manual of every key.
@@ -65,18 +66,6 @@ pub enum ClassWeights {
     Balanced,
 }
 
-/// The shares of an epoch. A share that is left out leaves the data as it is.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct MixSpec {
-    /// Share of images whose origin is `synthetic`, 0 to 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub synthetic: Option<f64>,
-    /// Share of hard images, 0 to 1; see `scores`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hard: Option<f64>,
-}
-
 /// The recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -120,7 +109,7 @@ pub struct Recipe {
     pub augment: AugmentSpec,
     /// The shares of an epoch.
     #[serde(default)]
-    pub mix: MixSpec,
+    pub mix: Mixture,
     /// What a model says of the training images, by `roadcrew evaluate --out`: an image is as difficult
     /// as the model was wrong. Empty: by the data's own `difficulty`, or a scene's level.
     #[serde(default)]
@@ -168,9 +157,8 @@ impl Recipe {
         {
             anyhow::ensure!((0.0..=1.0).contains(&rate), "{key} is {rate}; 0 to 1");
         }
-        let mixed = [("mix.synthetic", self.mix.synthetic), ("mix.hard", self.mix.hard)];
-        for (key, share) in mixed.into_iter().filter_map(|(key, share)| Some((key, share?))) {
-            anyhow::ensure!((0.0..=1.0).contains(&share), "{key} is {share}; 0 to 1");
+        if let Some(problem) = self.mix.problem() {
+            anyhow::bail!("mix: {problem}");
         }
         let counts = [
             ("hidden", self.hidden),
@@ -242,7 +230,7 @@ mod tests {
             ("dropout = 1.0", "dropout"),
             ("batch = 0", "batch"),
             ("seeds = [1, 1]", "seeds"),
-            ("[mix]\nhard = 1.5", "mix.hard"),
+            ("[mix]\nhard = 1.5", "hard images is 1.5"),
             ("[augment]\ncrop = 0", "augment.crop"),
             ("[augment.views]\nlevels = [1, 1, 1, -1]", "augment.views"),
             ("[curriculum]\nstart = 0", "curriculum.start"),

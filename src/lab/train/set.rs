@@ -5,12 +5,14 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::Context as _;
-use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::recipe::{ClassWeights, Recipe};
+use crate::lab::answers::Answers;
 use crate::lab::dataset::Example;
+use crate::lab::dataset::mix::Kind;
+use crate::lab::files::write_whole;
 
 /// What is known of every image, in their order.
 pub(super) struct Set {
@@ -19,11 +21,13 @@ pub(super) struct Set {
     pub(super) weights: Vec<f32>,
     /// The teacher's probabilities, if there is a teacher.
     pub(super) teacher: Option<Vec<f32>>,
+    /// How hard each image is, 0 to 1, where the recipe needs to know.
     difficulty: Option<Vec<f64>>,
+    kinds: Vec<Kind>,
 }
 
 /// A line of what a model said; `roadcrew evaluate --out` writes more.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Line {
     id: String,
     probability: Option<f32>,
@@ -51,24 +55,39 @@ impl Set {
             said.into_iter().map(|probability| settings.soften(probability)).collect()
         });
         let difficulty = difficulty(&examples, recipe)?;
-        Ok(Self { examples, weights, teacher, difficulty })
+        let kind = |(index, example): (usize, &Example)| Kind {
+            synthetic: is_synthetic(example),
+            hard: difficulty.as_ref().is_some_and(|difficulty| difficulty[index] >= HARD),
+        };
+        let kinds = examples.iter().enumerate().map(kind).collect();
+        Ok(Self { examples, weights, teacher, difficulty, kinds })
     }
 
     /// The order of an epoch, counted from 0.
     pub(super) fn order(&self, recipe: &Recipe, epoch: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
-        let mut order: Vec<usize> = match (&recipe.curriculum, &self.difficulty) {
+        let admitted: Vec<usize> = match (&recipe.curriculum, &self.difficulty) {
             (Some(curriculum), Some(difficulty)) => {
                 let labels: Vec<bool> = self.examples.iter().map(|e| e.roadwork).collect();
                 curriculum.admitted(epoch, difficulty, &labels)
             }
             _ => (0..self.examples.len()).collect(),
         };
-        order.shuffle(rng);
-        if recipe.epoch_images > 0 {
-            order.truncate(recipe.epoch_images);
-        }
-        order
+        let size = match recipe.epoch_images {
+            0 => admitted.len(),
+            most => most,
+        };
+        let kinds: Vec<Kind> = admitted.iter().map(|index| self.kinds[*index]).collect();
+        recipe.mix.epoch(&kinds, size, rng).into_iter().map(|place| admitted[place]).collect()
     }
+}
+
+/// From this difficulty on an image is hard: where a model is wrong, or nearly so.
+const HARD: f64 = 0.4;
+
+/// Rendered scenes are, and what a manifest calls so.
+fn is_synthetic(example: &Example) -> bool {
+    let picture = &example.picture;
+    picture.scene.is_some() || picture.origin.as_deref() == Some("synthetic")
 }
 
 /// How difficult each image is, where the recipe needs to know.
@@ -85,7 +104,7 @@ fn difficulty(examples: &[Example], recipe: &Recipe) -> anyhow::Result<Option<Ve
     }
     let known = examples.iter().map(|example| {
         let level = example.picture.scene.as_ref().map(|scene| f64::from(scene.level) / 3.0);
-        level.with_context(|| {
+        example.picture.difficulty.or(level).with_context(|| {
             format!(
                 "how difficult is {}? A curriculum and mix.hard need `scores`, what a model says of \
                  the training images (`roadcrew evaluate DIR --out FILE`)",
@@ -96,7 +115,7 @@ fn difficulty(examples: &[Example], recipe: &Recipe) -> anyhow::Result<Option<Ve
     known.collect::<anyhow::Result<_>>().map(Some)
 }
 
-/// What a file of scores says of each example.
+/// What a file of scores says of each example. Images are told apart by their ids.
 fn said(path: &Path, examples: &[Example]) -> anyhow::Result<Vec<f32>> {
     let text = fs_err::read_to_string(path)?;
     let mut by_id = HashMap::new();
@@ -105,12 +124,34 @@ fn said(path: &Path, examples: &[Example]) -> anyhow::Result<Vec<f32>> {
             .with_context(|| format!("{}, line {}", path.display(), index + 1))?;
         by_id.insert(line.id, line.probability);
     }
-    let of = |example: &Example| {
+    let mut seen = std::collections::HashSet::new();
+    let of = |example: &'_ Example| {
         let id = &example.picture.id;
+        anyhow::ensure!(
+            seen.insert(id),
+            "two images are called {id}: scores and teachers need one data set with ids of its own"
+        );
         let probability = by_id.get(id).copied().flatten();
         probability
             .filter(|p| (0.0..=1.0).contains(p))
             .with_context(|| format!("{} has no probability for {id}", path.display()))
     };
     examples.iter().map(of).collect()
+}
+
+/// Writes what an engine said of each example, for `scores` and `distillation.teacher`.
+///
+/// # Errors
+/// If an image was not answered, or the file cannot be written.
+pub fn write_scores(path: &Path, examples: &[Example], answers: &Answers) -> anyhow::Result<()> {
+    let mut text = Vec::new();
+    for (example, answer) in examples.iter().zip(&answers.answers) {
+        let id = example.picture.id.clone();
+        let verdict = answer.outcome.as_ref();
+        let verdict = verdict.map_err(|rejection| anyhow::anyhow!("{id}: {rejection}"))?;
+        let line = Line { id, probability: Some(verdict.probability.get()) };
+        serde_json::to_writer(&mut text, &line)?;
+        text.push(b'\n');
+    }
+    write_whole(path, &text)
 }

@@ -16,6 +16,7 @@ const PREPROCESSOR: &str = r#"{"size": {"height": 48, "width": 80}}"#;
 struct Interrupter(AtomicUsize);
 
 impl Watcher for Interrupter {
+    fn features(&self, _: u64, _: u64) {}
     fn step(&self, _: usize, _: usize, _: usize, _: f64) {
         if self.0.fetch_sub(1, Ordering::Relaxed) == 1 {
             panic!("interrupted");
@@ -50,6 +51,7 @@ fn spec(dir: &Path, out: &str, scope: Scope) -> TrainSpec {
         model: dir.join("model"),
         out: dir.join(out),
         recipe: recipe(scope),
+        cache: dir.join("cache"),
         resume: false,
     }
 }
@@ -177,7 +179,7 @@ fn every_parameter_gets_a_gradient() {
     let recipe = recipe(Scope::All);
     let network = Network::new(&dir.path().join("model"), &recipe, 7).unwrap();
     let set = Set::new(dataset::load(&dir.path().join("data")).unwrap(), &recipe).unwrap();
-    let batches = Batches::prepare(&network, &set, &recipe, Variation::Free).unwrap();
+    let batches = Batches::new(&network, &set, &recipe, Variation::Free);
     let batch = batches.load(&[0, 1, 2, 3, 4, 5, 6, 7], 1).unwrap();
     let logits = network.logits(&batch.inputs, None).unwrap();
     let gradients = loss::loss(&logits, &batch.targets).unwrap().backward().unwrap();
