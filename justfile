@@ -32,6 +32,11 @@ peers *arguments:
     cargo build --release
     bash tests/peers/bittensor/run.sh target/release/roadcrew {{arguments}}
 
+# The round trip of labels through a real Label Studio (installs it from PyPI; two minutes and more).
+label-studio *arguments:
+    cargo build --release
+    bash tests/peers/label_studio/run.sh target/release/roadcrew {{arguments}}
+
 # Each fuzz target for five minutes, or as long as you say.
 fuzz seconds="300":
     bash scripts/fuzz.sh {{seconds}}

@@ -1,3 +1,4 @@
+mod dataset;
 mod wallet;
 
 use std::path::{Path, PathBuf};
