@@ -11,3 +11,4 @@ pub mod plot;
 pub mod scenes;
 pub mod scores;
 pub mod train;
+pub mod validator;
