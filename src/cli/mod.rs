@@ -9,6 +9,7 @@ mod completions;
 mod evaluate;
 mod failure;
 mod offline;
+mod outputs;
 mod predict;
 mod scenes;
 mod serve;

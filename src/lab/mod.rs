@@ -4,10 +4,13 @@
 //! this.
 
 pub mod answers;
+pub mod challenges;
 pub mod dataset;
 pub mod evaluate;
+pub mod facets;
 pub mod files;
 pub mod plot;
+pub mod records;
 pub mod scenes;
 pub mod scores;
 pub mod train;
