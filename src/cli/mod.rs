@@ -7,6 +7,7 @@ mod axon;
 mod check;
 mod completions;
 mod evaluate;
+mod experiment;
 mod failure;
 mod offline;
 mod outputs;
@@ -14,6 +15,7 @@ mod predict;
 mod scenes;
 mod serve;
 mod session;
+mod simulate_validator;
 #[cfg(test)]
 mod tests;
 mod train;
@@ -78,6 +80,8 @@ enum Command {
     Scenes(scenes::Scenes),
     Train(train::Train),
     Evaluate(evaluate::Evaluate),
+    Experiment(experiment::Experiment),
+    SimulateValidator(simulate_validator::SimulateValidator),
     Wallet(wallet::Wallet),
     Axon(axon::Axon),
     Completions(completions::Completions),
@@ -109,6 +113,8 @@ pub fn run_with(
         Command::Scenes(command) => command.run(session),
         Command::Train(command) => command.run(session),
         Command::Evaluate(command) => command.run(session),
+        Command::Experiment(command) => command.run(session),
+        Command::SimulateValidator(command) => command.run(session),
         Command::Wallet(command) => command.run(session),
         Command::Axon(command) => command.run(session),
         Command::Completions(command) => command.run(session),

@@ -1,3 +1,4 @@
+mod measure;
 mod wallet;
 
 use std::path::{Path, PathBuf};

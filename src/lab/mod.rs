@@ -7,6 +7,7 @@ pub mod answers;
 pub mod challenges;
 pub mod dataset;
 pub mod evaluate;
+pub mod experiment;
 pub mod facets;
 pub mod files;
 pub mod plot;
