@@ -35,6 +35,16 @@ impl Failure {
         Self::Error { error: error.into(), next: next.to_owned(), exit: Exit::Internal }
     }
 
+    /// The same, of `what`.
+    pub(super) fn context(self, what: &str) -> Self {
+        match self {
+            Self::ReaderLeft => Self::ReaderLeft,
+            Self::Error { error, next, exit } => {
+                Self::Error { error: error.context(what.to_owned()), next, exit }
+            }
+        }
+    }
+
     /// Tells the user, and gives the exit code.
     pub(super) fn report(self) -> Exit {
         match self {

@@ -8,13 +8,16 @@ mod check;
 mod completions;
 mod dataset;
 mod evaluate;
+mod experiment;
 mod failure;
 mod offline;
+mod outputs;
 mod predict;
 mod scenes;
 mod select;
 mod serve;
 mod session;
+mod simulate_validator;
 #[cfg(test)]
 mod tests;
 mod train;
@@ -81,6 +84,8 @@ enum Command {
     Select(select::Select),
     Train(train::Train),
     Evaluate(evaluate::Evaluate),
+    Experiment(experiment::Experiment),
+    SimulateValidator(simulate_validator::SimulateValidator),
     Wallet(wallet::Wallet),
     Axon(axon::Axon),
     Completions(completions::Completions),
@@ -114,6 +119,8 @@ pub fn run_with(
         Command::Select(command) => command.run(session),
         Command::Train(command) => command.run(session),
         Command::Evaluate(command) => command.run(session),
+        Command::Experiment(command) => command.run(session),
+        Command::SimulateValidator(command) => command.run(session),
         Command::Wallet(command) => command.run(session),
         Command::Axon(command) => command.run(session),
         Command::Completions(command) => command.run(session),

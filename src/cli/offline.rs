@@ -18,15 +18,59 @@ pub(super) fn with_engine<T>(
 ) -> Result<T, Failure> {
     app.prepare_process();
     actix::System::new().block_on(async {
-        let engine = app.start_engine().map_err(Failure::internal)?;
-        let done = match wait_for_stages(app, &engine).await {
-            Ok(()) => work(&engine).await,
+        let engine = started(app).await?;
+        let done = work(&engine).await;
+        stopped(engine).await.and(done)
+    })
+}
+
+/// Does some work with several engines, all ready at the same time; failures name the app.
+pub(super) fn with_engines<T>(
+    apps: &[(String, App)],
+    work: impl AsyncFnOnce(&[Engine]) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    apps.iter().for_each(|(_, app)| app.prepare_process());
+    actix::System::new().block_on(async {
+        let mut engines = Vec::new();
+        let mut done = Ok(());
+        for (name, app) in apps {
+            match started(app).await {
+                Ok(engine) => engines.push(engine),
+                Err(failure) => {
+                    done = Err(failure.context(name));
+                    break;
+                }
+            }
+        }
+        let done = match done {
+            Ok(()) => work(&engines).await,
             Err(failure) => Err(failure),
         };
-        let is_alive = engine.board().is_alive();
-        engine.stop().await;
-        if is_alive { done } else { Err(Failure::internal(anyhow::anyhow!("the supervisor died"))) }
+        let mut is_alive = Ok(());
+        for (engine, (name, _)) in engines.into_iter().zip(apps) {
+            is_alive = is_alive.and(stopped(engine).await.map_err(|failure| failure.context(name)));
+        }
+        is_alive.and(done)
     })
+}
+
+/// An engine that can answer; one that cannot is stopped.
+async fn started(app: &App) -> Result<Engine, Failure> {
+    let engine = app.start_engine().map_err(Failure::internal)?;
+    match wait_for_stages(app, &engine).await {
+        Ok(()) => Ok(engine),
+        Err(failure) => {
+            stopped(engine).await?;
+            Err(failure)
+        }
+    }
+}
+
+/// Fails if the engine's supervisor has died, whatever else is said.
+async fn stopped(engine: Engine) -> Result<(), Failure> {
+    let is_alive = engine.board().is_alive();
+    engine.stop().await;
+    if is_alive { Ok(()) } else { Err(Failure::internal(anyhow::anyhow!("the supervisor died"))) }
 }
 
 /// How many images are under way at a time: enough for the next batch of every instance to be

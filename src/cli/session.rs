@@ -1,6 +1,7 @@
 //! What every command has: the parts, the common options, and where data and talk go.
 
 use std::io::Write;
+use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -40,7 +41,20 @@ impl Session<'_> {
 
     /// The configuration of this run; its warnings are told.
     pub(super) fn resolve(&self) -> Result<Resolved, Failure> {
-        let resolved = config::resolve(&self.sources(), &self.parts.names())?;
+        self.resolved(&self.sources())
+    }
+
+    /// The app of this run with one settings file more, which wins over the other files.
+    pub(super) fn app_with(&self, file: &Path) -> Result<App, Failure> {
+        let mut sources = self.sources();
+        sources.files.push(file.to_owned());
+        let resolved = self.resolved(&sources);
+        let resolved = resolved.map_err(|failure| failure.context(&file.display().to_string()))?;
+        Ok(App::from_sources(sources, resolved, self.parts.clone()))
+    }
+
+    fn resolved(&self, sources: &Sources) -> Result<Resolved, Failure> {
+        let resolved = config::resolve(sources, &self.parts.names())?;
         for warning in &resolved.warnings {
             tell(&format!("warning: {warning}"));
         }

@@ -1,4 +1,5 @@
 mod dataset;
+mod measure;
 mod wallet;
 
 use std::path::{Path, PathBuf};

@@ -1,13 +1,21 @@
-//! How good and how fast a cascade is on labelled images. Uses the engine as `http` does.
+//! How good and how fast a cascade is on labelled images.
+
+mod plots;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::answers::{Answer, Answers, Options, ask};
+use super::answers::{Answer, Answers};
 use super::dataset::Example;
-use super::scores::{Confusion, percentile};
-use crate::actors::Engine;
+use super::facets::Facets;
+use super::scores::{
+    Bin, Confusion, Figure, Figures, Interval, Resampling, Scored, Totals, intervals, percentile,
+};
+
+pub use plots::{histogram, reliability};
 
 /// What came out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -20,16 +28,19 @@ pub struct Report {
     pub degraded: u64,
     /// Right and wrong.
     pub confusion: Confusion,
-    /// Share of right answers.
-    pub accuracy: f64,
-    /// Matthews' correlation coefficient.
-    pub mcc: f64,
-    /// The subnet's reward over all images.
-    pub reward: f64,
+    /// Accuracy, MCC, reward, log-loss, Brier score and calibration error.
+    #[serde(flatten)]
+    pub figures: Figures,
+    /// Limits of the figures by the bootstrap.
+    pub intervals: BTreeMap<Figure, Interval>,
+    /// The reliability diagram.
+    pub reliability: Vec<Bin>,
     /// Share of verdicts by the stage whose score they are.
     pub exits: BTreeMap<String, f64>,
     /// Accuracy by slice: roadwork, plain negatives, each kind of hard negative.
     pub slices: BTreeMap<String, Slice>,
+    /// The same by whatever is known of the images.
+    pub facets: BTreeMap<String, BTreeMap<String, Slice>>,
     /// Milliseconds from submission to verdict, with `concurrency` images in flight.
     pub latency_ms: Latency,
     /// Verdicts per second through the engine, decoding excluded.
@@ -45,6 +56,10 @@ pub struct Slice {
     pub images: u64,
     /// Share of right answers.
     pub accuracy: f64,
+    /// Matthews' correlation coefficient; none where all images have the same label.
+    pub mcc: Option<f64>,
+    /// Mean logarithmic loss.
+    pub log_loss: f64,
 }
 
 /// Latency in milliseconds.
@@ -58,74 +73,97 @@ pub struct Latency {
     pub p99: f64,
 }
 
+impl Latency {
+    /// Of these samples; all 0 if there are none.
+    pub fn of(mut samples_ms: Vec<f64>) -> Self {
+        samples_ms.sort_by(f64::total_cmp);
+        let mean = samples_ms.iter().sum::<f64>() / samples_ms.len().max(1) as f64;
+        Self { mean, p50: percentile(&samples_ms, 0.5), p99: percentile(&samples_ms, 0.99) }
+    }
+}
+
+impl Slice {
+    fn of(totals: &Totals) -> Self {
+        let Confusion { true_positives, true_negatives, false_positives, false_negatives } =
+            totals.confusion;
+        let has_both = true_positives + false_negatives > 0 && true_negatives + false_positives > 0;
+        let Figures { accuracy, mcc, log_loss, .. } = totals.figures();
+        let images = totals.confusion.total();
+        Self { images, accuracy, mcc: has_both.then_some(mcc), log_loss }
+    }
+}
+
 /// Everything counted so far.
 #[derive(Default)]
 struct Tally {
     report: Report,
+    totals: Totals,
     exits: BTreeMap<String, u64>,
-    slices: BTreeMap<&'static str, Confusion>,
+    slices: BTreeMap<String, Totals>,
+    facets: BTreeMap<String, BTreeMap<String, Totals>>,
     latencies_ms: Vec<f64>,
 }
 
-/// Asks the engine about every example. `progress` is told how many are done.
-///
-/// # Errors
-/// As [`ask`].
-pub async fn evaluate(
-    engine: &Engine,
+/// The figures of answers that are there, one for each example, as are the facets.
+pub fn report(
     examples: &[Example],
-    options: Options,
-    progress: &dyn Fn(u64),
-) -> anyhow::Result<Report> {
-    let pictures = examples.iter().map(|example| &example.picture);
-    let answers = ask(engine, pictures, options, progress).await?;
-    Ok(report(examples, &answers))
+    facets: &[Facets],
+    answers: &Answers,
+    resampling: Resampling,
+) -> Report {
+    let mut tally = Tally::default();
+    for ((example, facets), answer) in examples.iter().zip(facets).zip(&answers.answers) {
+        tally.add(example, facets, answer);
+    }
+    let limits = intervals(&scored(examples, answers), resampling);
+    Report { intervals: limits, ..tally.finish(answers) }
 }
 
-/// The figures of answers that are there, one for each example.
-pub fn report(examples: &[Example], answers: &Answers) -> Report {
-    let mut tally = Tally::default();
-    for (example, answer) in examples.iter().zip(&answers.answers) {
-        tally.add(example, answer);
-    }
-    tally.finish(answers)
+/// The answers with their truth, without the images that have no answer.
+pub fn scored(examples: &[Example], answers: &Answers) -> Vec<Scored> {
+    examples.iter().zip(&answers.answers).filter_map(|(e, a)| score(e, a)).collect()
+}
+
+fn score(example: &Example, answer: &Answer) -> Option<Scored> {
+    let verdict = answer.outcome.as_ref().ok()?;
+    Some(Scored { truth: example.roadwork, probability: f64::from(verdict.probability.get()) })
 }
 
 impl Tally {
-    fn add(&mut self, example: &Example, answer: &Answer) {
+    fn add(&mut self, example: &Example, facets: &Facets, answer: &Answer) {
         self.report.images += 1;
-        let Ok(verdict) = &answer.outcome else {
+        let (Ok(verdict), Some(scored)) = (&answer.outcome, score(example, answer)) else {
             self.report.unanswered += 1;
             return;
         };
         self.report.degraded += u64::from(verdict.degraded.is_some());
-        let said = verdict.probability.is_roadwork();
-        self.report.confusion.add(example.roadwork, said);
-        self.slices.entry(example.slice()).or_default().add(example.roadwork, said);
+        self.totals.add(scored);
+        self.slices.entry(example.slice().to_owned()).or_default().add(scored);
+        for (facet, value) in facets {
+            let values = self.facets.entry((*facet).to_owned()).or_default();
+            values.entry(value.clone()).or_default().add(scored);
+        }
         *self.exits.entry(verdict.stage.to_string()).or_default() += 1;
         self.latencies_ms.push(answer.took.as_secs_f64() * 1e3);
     }
 
-    fn finish(mut self, answers: &Answers) -> Report {
-        self.latencies_ms.sort_by(f64::total_cmp);
+    fn finish(self, answers: &Answers) -> Report {
         let answered = self.latencies_ms.len().max(1) as f64;
-        let confusion = self.report.confusion;
-        let slice = |c: &Confusion| Slice { images: c.total(), accuracy: c.accuracy() };
         let cores = rayon::current_num_threads() as f64;
+        let decode_ms = answers.decode.as_secs_f64() * 1e3 * cores;
+        let slices = |totals: BTreeMap<String, Totals>| -> BTreeMap<String, Slice> {
+            totals.into_iter().map(|(name, totals)| (name, Slice::of(&totals))).collect()
+        };
         Report {
-            accuracy: confusion.accuracy(),
-            mcc: confusion.mcc(),
-            reward: confusion.reward(),
+            confusion: self.totals.confusion,
+            figures: self.totals.figures(),
+            reliability: self.totals.reliability.bins(),
             exits: self.exits.into_iter().map(|(s, n)| (s, n as f64 / answered)).collect(),
-            slices: self.slices.iter().map(|(s, c)| ((*s).to_owned(), slice(c))).collect(),
-            latency_ms: Latency {
-                mean: self.latencies_ms.iter().sum::<f64>() / answered,
-                p50: percentile(&self.latencies_ms, 0.5),
-                p99: percentile(&self.latencies_ms, 0.99),
-            },
+            slices: slices(self.slices),
+            facets: self.facets.into_iter().map(|(f, totals)| (f, slices(totals))).collect(),
             images_per_s: answered / answers.engine.as_secs_f64().max(1e-9),
-            decode_ms: answers.decode.as_secs_f64() * 1e3 * cores
-                / self.report.images.max(1) as f64,
+            latency_ms: Latency::of(self.latencies_ms),
+            decode_ms: decode_ms / self.report.images.max(1) as f64,
             ..self.report
         }
     }

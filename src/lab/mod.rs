@@ -5,13 +5,19 @@
 
 pub mod answers;
 pub mod augment;
+pub mod challenges;
 pub mod dataset;
 pub mod evaluate;
+pub mod experiment;
+pub mod facets;
 pub mod features;
 pub mod files;
 pub mod label_studio;
+pub mod plot;
+pub mod records;
 pub mod scenes;
 pub mod scores;
 pub mod select;
 pub mod train;
 pub mod transform;
+pub mod validator;
