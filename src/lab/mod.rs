@@ -7,6 +7,8 @@ pub mod answers;
 pub mod dataset;
 pub mod evaluate;
 pub mod files;
+pub mod plot;
 pub mod scenes;
 pub mod scores;
 pub mod train;
+pub mod validator;

@@ -1,59 +1,18 @@
-//! How good a set of answers is: counts, accuracy, MCC and the subnet's reward. Pure.
+//! How good a set of answers is, how sure that is, and which of two sets is better. Pure.
 
-use serde::Serialize;
+mod bootstrap;
+mod confusion;
+mod figures;
+#[cfg(test)]
+mod golden_tests;
+mod paired;
+mod reliability;
 
-/// Right and wrong answers by kind, at the threshold of one half.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Confusion {
-    /// Roadwork called roadwork.
-    pub true_positives: u64,
-    /// No roadwork called none.
-    pub true_negatives: u64,
-    /// No roadwork called roadwork.
-    pub false_positives: u64,
-    /// Roadwork called none.
-    pub false_negatives: u64,
-}
-
-impl Confusion {
-    /// Counts one answer.
-    pub fn add(&mut self, truth: bool, said: bool) {
-        let cell = match (truth, said) {
-            (true, true) => &mut self.true_positives,
-            (false, false) => &mut self.true_negatives,
-            (false, true) => &mut self.false_positives,
-            (true, false) => &mut self.false_negatives,
-        };
-        *cell += 1;
-    }
-
-    /// Answers counted.
-    pub fn total(&self) -> u64 {
-        self.true_positives + self.true_negatives + self.false_positives + self.false_negatives
-    }
-
-    /// The share of right answers; 0 if there are none at all.
-    pub fn accuracy(&self) -> f64 {
-        let right = self.true_positives + self.true_negatives;
-        if self.total() == 0 { 0.0 } else { right as f64 / self.total() as f64 }
-    }
-
-    /// Matthews' correlation coefficient, -1 to 1; 0 where it is undefined (one class only), as
-    /// scikit-learn and the validators have it.
-    pub fn mcc(&self) -> f64 {
-        let [tp, tn, fp, fn_] =
-            [self.true_positives, self.true_negatives, self.false_positives, self.false_negatives]
-                .map(|n| n as f64);
-        let spread = ((tp + fp) * (tp + fn_) * (tn + fp) * (tn + fn_)).sqrt();
-        if spread == 0.0 { 0.0 } else { (tp * tn - fp * fn_) / spread }
-    }
-
-    /// The subnet's reward, `(0.5 * max(0, MCC) + 0.5 * accuracy)^3`, both taken over everything
-    /// that was counted.
-    pub fn reward(&self) -> f64 {
-        (0.5 * self.mcc().max(0.0) + 0.5 * self.accuracy()).powi(3)
-    }
-}
+pub use bootstrap::{Difference, Interval, Resampling, differences, intervals};
+pub use confusion::Confusion;
+pub use figures::{Figure, Figures, Scored, Totals, figures};
+pub use paired::{McNemar, holm, images_needed};
+pub use reliability::{BINS, Bin, Reliability};
 
 /// The value below which the share `q` of the sorted samples lies (nearest rank); 0 if empty.
 pub fn percentile(sorted: &[f64], q: f64) -> f64 {
@@ -61,33 +20,19 @@ pub fn percentile(sorted: &[f64], q: f64) -> f64 {
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
 }
 
+/// The `q` quantile of the sorted samples, between neighbours in proportion, as numpy has it; 0 if
+/// empty.
+pub fn quantile(sorted: &[f64], q: f64) -> f64 {
+    let at = q.clamp(0.0, 1.0) * sorted.len().saturating_sub(1) as f64;
+    let (below, share) = (at.floor() as usize, at.fract());
+    let Some(low) = sorted.get(below) else { return 0.0 };
+    let high = sorted.get(below + 1).unwrap_or(low);
+    low + share * (high - low)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn confusion(tp: u64, tn: u64, fp: u64, fn_: u64) -> Confusion {
-        Confusion {
-            true_positives: tp,
-            true_negatives: tn,
-            false_positives: fp,
-            false_negatives: fn_,
-        }
-    }
-
-    #[test]
-    fn figures_of_a_known_table() {
-        let known = confusion(40, 45, 5, 10);
-        assert!((known.accuracy() - 0.85).abs() < 1e-12);
-        assert!((known.mcc() - 0.703_526_470_6).abs() < 1e-9, "{}", known.mcc());
-        let mean = 0.5 * known.mcc() + 0.5 * 0.85;
-        assert!((known.reward() - mean.powi(3)).abs() < 1e-12);
-    }
-
-    #[test]
-    fn one_class_only_has_no_correlation() {
-        assert_eq!(confusion(0, 10, 0, 0).mcc(), 0.0);
-        assert_eq!(Confusion::default().accuracy(), 0.0);
-    }
 
     #[test]
     fn nearest_rank() {
@@ -95,5 +40,16 @@ mod tests {
         assert_eq!(percentile(&sorted, 0.5), 2.0);
         assert_eq!(percentile(&sorted, 0.99), 4.0);
         assert_eq!(percentile(&[], 0.5), 0.0);
+    }
+
+    #[test]
+    fn quantiles_lie_between_neighbours() {
+        let sorted = [1.0, 2.0, 4.0];
+        assert_eq!(
+            [0.0, 0.25, 0.5, 0.75, 1.0].map(|q| quantile(&sorted, q)),
+            [1.0, 1.5, 2.0, 3.0, 4.0]
+        );
+        assert_eq!(quantile(&[], 0.5), 0.0);
+        assert_eq!(quantile(&[7.0], 0.9), 7.0);
     }
 }
