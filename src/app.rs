@@ -236,3 +236,18 @@ impl fmt::Display for Announcement {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_calibration_changes_the_version() {
+        let resolved = crate::config::resolve(&Sources::default(), &Parts::default().names());
+        let mut config = resolved.unwrap().config;
+        let before = version(&config);
+        let stage = config.stages.get_mut("confirm").unwrap();
+        stage.calibration.points = vec![[0.0, 0.1], [1.0, 0.9]];
+        assert_ne!(version(&config), before);
+    }
+}

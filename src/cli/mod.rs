@@ -4,6 +4,7 @@
 //! is computed.
 
 mod axon;
+mod calibrate;
 mod check;
 mod completions;
 mod evaluate;
@@ -77,6 +78,7 @@ enum Command {
     Scenes(scenes::Scenes),
     Train(train::Train),
     Evaluate(evaluate::Evaluate),
+    Calibrate(calibrate::Calibrate),
     Wallet(wallet::Wallet),
     Axon(axon::Axon),
     Completions(completions::Completions),
@@ -108,6 +110,7 @@ pub fn run_with(
         Command::Scenes(command) => command.run(session),
         Command::Train(command) => command.run(session),
         Command::Evaluate(command) => command.run(session),
+        Command::Calibrate(command) => command.run(session),
         Command::Wallet(command) => command.run(session),
         Command::Axon(command) => command.run(session),
         Command::Completions(command) => command.run(session),
