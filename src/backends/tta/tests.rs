@@ -106,7 +106,8 @@ fn batches_are_no_larger_than_the_stages_and_halved_where_too_big() {
 
 #[test]
 fn every_frame_of_a_clip_is_varied() {
-    let frames = vec![Arc::new(Image::from_rgb(2, 1, vec![0, 0, 0, 255, 255, 255]).unwrap()); 3];
+    let frame = Arc::new(Image::from_rgb(2, 1, vec![0, 0, 0, 255, 255, 255]).unwrap());
+    let frames = vec![frame; 3];
     let clip = Clip::new(frames, 2.0, &ClipLimits::default()).unwrap();
     let Input::Clip(mirrored) = varied(&Input::Clip(Arc::new(clip)), Variant::Mirrored).unwrap()
     else {

@@ -49,10 +49,11 @@ fn fits_are_those_of_scipy_and_scikit_learn() {
         let labels = case.labels.iter().map(|label| *label == 1).collect();
         let data = fit::Labelled { scores: case.scores, labels };
         let found = fit::platt(&data);
-        for at in 0..2 {
-            close(found[at], case.platt[at], 1e-6, "Platt");
+        for (found, (exact, theirs)) in found.iter().zip(case.platt.iter().zip(case.platt_sklearn))
+        {
+            close(*found, *exact, 1e-6, "Platt");
             // Theirs stops earlier.
-            close(found[at], case.platt_sklearn[at], 1e-3, "Platt of scikit-learn");
+            close(*found, theirs, 1e-3, "Platt of scikit-learn");
         }
         close(fit::temperature(&data), case.temperature, 1e-6, "temperature");
         let corners = fit::isotonic(&data).unwrap();

@@ -1,7 +1,6 @@
 //! What a calibration found, for people and programs.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use serde::Serialize;
 
@@ -232,6 +231,7 @@ impl Report {
         };
         let mut all = vec![point(&self.full)];
         all.extend(points(&|_, _| true));
+        all.sort_by(|a, b| a.0.total_cmp(&b.0));
         let dots = |name: &str, points| Series { name: name.to_owned(), kind: Kind::Dots, points };
         Plot {
             title: format!(
@@ -248,14 +248,6 @@ impl Report {
                 dots("as configured", vec![point(&self.before)]),
             ],
         }
-    }
-
-    /// Writes the picture.
-    ///
-    /// # Errors
-    /// As [`Plot::write`].
-    pub fn write_plot(&self, path: &Path) -> anyhow::Result<()> {
-        self.plot().write(path)
     }
 }
 
