@@ -52,3 +52,7 @@ simulate days="20000":
 # Licences, advisories, bans (needs cargo-deny).
 deny:
     cargo deny check
+
+# The guarantee of `roadcrew calibrate` over many samples from populations whose risk is known.
+guarantee sets="2000":
+    ROADCREW_GUARANTEE={{sets}} cargo test --lib violations_are_no_more_than_delta -- --nocapture

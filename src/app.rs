@@ -18,7 +18,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::actors::{Engine, Routing, StagePlan};
-use crate::backends::BackendContext;
+use crate::backends::{BackendContext, calibrated};
+use crate::calibration::Remap;
 use crate::cascade::PolicyContext;
 use crate::config::{Config, Resolved, Sources, StageConfig, Tree};
 use crate::http::{self, Bound, Ended, Limits};
@@ -123,9 +124,11 @@ impl App {
     }
 
     fn plan(&self, name: &str, stage: &StageConfig) -> anyhow::Result<StagePlan> {
-        let StageConfig { spec, rule, .. } = stage.clone();
+        let StageConfig { spec, rule, calibration, .. } = stage.clone();
         let factory = self.parts.backends.get(&spec.backend);
         let factory = factory.with_context(|| format!("no backend {}", spec.backend))?;
+        let remap = Remap::new(&calibration).with_context(|| format!("calibration of {name}"))?;
+        let factory = calibrated(factory, remap);
         let batching = self.parts.rules.build(&spec.batching);
         let batching = batching.with_context(|| format!("no rule {}", spec.batching.rule))?;
         let context = BackendContext {
@@ -231,5 +234,20 @@ impl fmt::Display for Announcement {
             f.write_str(if *instances == 1 { " instance" } else { " instances" })?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_calibration_changes_the_version() {
+        let resolved = crate::config::resolve(&Sources::default(), &Parts::default().names());
+        let mut config = resolved.unwrap().config;
+        let before = version(&config);
+        let stage = config.stages.get_mut("confirm").unwrap();
+        stage.calibration.points = vec![[0.0, 0.1], [1.0, 0.9]];
+        assert_ne!(version(&config), before);
     }
 }

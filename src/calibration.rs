@@ -1,6 +1,10 @@
-//! From a model's logit to a probability: Platt scaling. Pure.
+//! From a model's logit to a probability, and from a stage's probability to a calibrated one. Pure.
+
+mod remap;
 
 use serde::{Deserialize, Serialize};
+
+pub use remap::{CalibrationSpec, Method, Remap, WrongCalibration, logit};
 
 /// `p = sigmoid(scale * logit + shift)`; the identity by default. A model folder may bring its own
 /// in `calibration.json`.

@@ -83,7 +83,8 @@ impl Default for Condition {
 }
 
 impl Condition {
-    fn holds(&self, kind: InputKind, score: Option<Probability>) -> bool {
+    /// Whether a job of this kind, and with this latest score, is for the stage.
+    pub fn holds(&self, kind: InputKind, score: Option<Probability>) -> bool {
         let score_fits =
             score.is_none_or(|p| (self.score_at_least..=self.score_at_most).contains(&p.get()));
         score_fits && self.input.is_none_or(|wanted| wanted == kind)

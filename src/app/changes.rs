@@ -135,6 +135,8 @@ mod tests {
             "stages.a.instances",
             "stages.a.load_timeout_ms",
             "stages.a.restart.window_s",
+            "stages.a.calibration.center",
+            "stages.a.calibration.scale",
             "stages.a.classifier.model",
             "stages.a.scripted.batching.rule",
             "stages.exit_below",

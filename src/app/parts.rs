@@ -37,6 +37,7 @@ impl Parts {
         Names {
             backends: self.backends.names().map(owned).collect(),
             backend_keys: self.backend_keys(),
+            wrappers: self.backends.wrappers().map(owned).collect(),
             policies: self.policies.names().map(owned).collect(),
             rules: self.rules.names().map(owned).collect(),
         }

@@ -3,9 +3,11 @@
 //! A backend is born, lives and dies on one instance's thread. It knows nothing of jobs, stages,
 //! deadlines or HTTP; it may panic, and the engine loses nothing but the instance.
 
+mod calibrated;
 pub mod classifier;
 mod registry;
 pub mod scripted;
+pub mod tta;
 
 use std::sync::Arc;
 
@@ -14,6 +16,7 @@ use crate::image::Image;
 use crate::prediction::{Cause, Prediction};
 use crate::video::Clip;
 
+pub use calibrated::calibrated;
 pub use registry::{BackendContext, Factory, Registry};
 
 /// What a backend is asked about. Cheap to clone.

@@ -34,9 +34,19 @@ pub struct Registry {
     backends: BTreeMap<String, Entry>,
 }
 
+/// Builds a backend that wraps others, which it takes from the registry.
+type Wrap =
+    Arc<dyn Fn(&BackendContext, &Registry) -> anyhow::Result<Box<dyn Backend>> + Send + Sync>;
+
+#[derive(Clone)]
+enum Build {
+    Plain(Factory),
+    Wrapping(Wrap),
+}
+
 #[derive(Clone)]
 struct Entry {
-    factory: Factory,
+    build: Build,
     keys: Option<&'static [&'static str]>,
 }
 
@@ -48,6 +58,10 @@ impl Default for Registry {
         registry.keys("classifier", super::classifier::KEYS);
         registry.add("scripted", |ctx| Ok(Box::new(super::scripted::Scripted::new(ctx)?)));
         registry.keys("scripted", super::scripted::KEYS);
+        registry.add_wrapper(super::tta::NAME, |ctx, registry| {
+            Ok(Box::new(super::tta::Tta::new(ctx, registry)?))
+        });
+        registry.keys(super::tta::NAME, super::tta::KEYS);
         registry
     }
 }
@@ -58,7 +72,21 @@ impl Registry {
     where
         F: Fn(&BackendContext) -> anyhow::Result<Box<dyn Backend>> + Send + Sync + 'static,
     {
-        self.backends.insert(name.to_owned(), Entry { factory: Arc::new(factory), keys: None });
+        let build = Build::Plain(Arc::new(factory));
+        self.backends.insert(name.to_owned(), Entry { build, keys: None });
+    }
+
+    /// Adds a backend that wraps another one, replacing one of the same name. Its setting `backend`
+    /// names the other, whose own settings are a table of that name beside it.
+    pub fn add_wrapper<F>(&mut self, name: &str, build: F)
+    where
+        F: Fn(&BackendContext, &Registry) -> anyhow::Result<Box<dyn Backend>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        let build = Build::Wrapping(Arc::new(build));
+        self.backends.insert(name.to_owned(), Entry { build, keys: None });
     }
 
     /// Names the keys of a backend's own settings, so that a misspelt one is found when the
@@ -76,7 +104,19 @@ impl Registry {
 
     /// The factory of that name.
     pub fn get(&self, name: &str) -> Option<Factory> {
-        self.backends.get(name).map(|entry| entry.factory.clone())
+        match &self.backends.get(name)?.build {
+            Build::Plain(factory) => Some(factory.clone()),
+            Build::Wrapping(wrap) => {
+                let (wrap, registry) = (wrap.clone(), self.clone());
+                Some(Arc::new(move |ctx| wrap(ctx, &registry)))
+            }
+        }
+    }
+
+    /// The names of the backends that wrap others.
+    pub fn wrappers(&self) -> impl Iterator<Item = &str> {
+        let wraps = |entry: &Entry| matches!(entry.build, Build::Wrapping(_));
+        self.backends.iter().filter(move |(_, entry)| wraps(entry)).map(|(name, _)| name.as_str())
     }
 
     /// The names that `stages.NAME.backend` accepts.

@@ -4,6 +4,7 @@
 //! is computed.
 
 mod axon;
+mod calibrate;
 mod check;
 mod completions;
 mod dataset;
@@ -86,6 +87,7 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     Experiment(experiment::Experiment),
     SimulateValidator(simulate_validator::SimulateValidator),
+    Calibrate(calibrate::Calibrate),
     Wallet(wallet::Wallet),
     Axon(axon::Axon),
     Completions(completions::Completions),
@@ -121,6 +123,7 @@ pub fn run_with(
         Command::Evaluate(command) => command.run(session),
         Command::Experiment(command) => command.run(session),
         Command::SimulateValidator(command) => command.run(session),
+        Command::Calibrate(command) => command.run(session),
         Command::Wallet(command) => command.run(session),
         Command::Axon(command) => command.run(session),
         Command::Completions(command) => command.run(session),

@@ -23,6 +23,7 @@ use serde::Deserialize;
 
 use crate::actors::{EngineSpec, StageSpec};
 use crate::bittensor::{CallersSpec, MetagraphSpec, WalletSpec};
+use crate::calibration::CalibrationSpec;
 use crate::cascade::{CascadeSpec, StageRule};
 use crate::http::HttpSpec;
 use crate::http::axon::AxonSpec;
@@ -66,6 +67,9 @@ pub struct Config {
 /// The key of a stage that says whether it takes part.
 const ENABLED: &str = "enabled";
 
+/// The table of a stage that says what becomes of its scores.
+const CALIBRATION: &str = "calibration";
+
 /// One stage's settings: its own, the cascade's, and those of backends.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "toml::Table")]
@@ -76,6 +80,8 @@ pub struct StageConfig {
     pub rule: StageRule,
     /// Whether it takes part.
     pub enabled: bool,
+    /// `[stages.NAME.calibration]`: what becomes of its scores.
+    pub calibration: CalibrationSpec,
     /// `[stages.NAME.BACKEND]`, by backend; only that of `spec.backend` is used.
     pub backends: BTreeMap<String, toml::Table>,
 }
@@ -93,11 +99,13 @@ impl TryFrom<toml::Table> for StageConfig {
     fn try_from(table: toml::Table) -> Result<Self, String> {
         let (mut spec, mut rule) = (toml::Table::new(), toml::Table::new());
         let (mut backends, mut enabled) = (BTreeMap::new(), true);
+        let mut calibration = CalibrationSpec::default();
+        let text = |error: toml::de::Error| error.message().to_owned();
         for (name, value) in table {
             if name == ENABLED {
-                enabled = value
-                    .try_into()
-                    .map_err(|error: toml::de::Error| error.message().to_owned())?;
+                enabled = value.try_into().map_err(text)?;
+            } else if name == CALIBRATION {
+                calibration = value.try_into().map_err(text)?;
             } else if shape::fields::<StageSpec>().contains(&name.as_str()) {
                 spec.insert(name, value);
             } else if shape::fields::<StageRule>().contains(&name.as_str()) {
@@ -108,10 +116,9 @@ impl TryFrom<toml::Table> for StageConfig {
                 return Err(format!("`{name}` is no setting of a stage"));
             }
         }
-        let text = |error: toml::de::Error| error.message().to_owned();
         let spec = StageSpec::deserialize(spec).map_err(text)?;
         let rule = StageRule::deserialize(rule).map_err(text)?;
-        Ok(Self { spec, rule, enabled, backends })
+        Ok(Self { spec, rule, enabled, calibration, backends })
     }
 }
 
@@ -122,6 +129,9 @@ pub struct Names {
     pub backends: Vec<String>,
     /// The keys of those backends' own settings that have named them.
     pub backend_keys: BTreeMap<String, Vec<String>>,
+    /// Those backends that wrap another one: `stages.NAME.BACKEND.backend` names it, and its settings
+    /// are the table of its name there.
+    pub wrappers: Vec<String>,
     /// Routing policies, for `cascade.policy`.
     pub policies: Vec<String>,
     /// Batching rules, for `stages.NAME.batching.rule`.

@@ -7,11 +7,12 @@ use serde::de::value::Error;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
 
 use super::key::Key;
-use super::{Config, ENABLED, Names};
+use super::{CALIBRATION, Config, ENABLED, Names};
 use crate::actors::batching::BatchingSpec;
 use crate::actors::restart::RestartSpec;
 use crate::actors::{EngineSpec, StageSpec};
 use crate::bittensor::{CallersSpec, MetagraphSpec, WalletSpec};
+use crate::calibration::CalibrationSpec;
 use crate::cascade::{CascadeSpec, Condition, StageRule};
 use crate::http::HttpSpec;
 use crate::http::axon::AxonSpec;
@@ -53,6 +54,7 @@ impl Shape {
         stage.insert(ENABLED.into(), Self::Value);
         stage.insert("batching".into(), Self::Table(fields_of::<BatchingSpec>()));
         stage.insert("restart".into(), Self::Table(fields_of::<RestartSpec>()));
+        stage.insert(CALIBRATION.into(), Self::Table(fields_of::<CalibrationSpec>()));
         stage.insert("when".into(), Self::Table(fields_of::<Condition>()));
         stage.extend(
             names.backends.iter().map(|name| (name.clone(), Self::of_backend(names, name))),
@@ -73,9 +75,15 @@ impl Shape {
     }
 
     /// A backend's own settings. Their values only the backend can check; their names it may tell.
+    /// Beside those of one that wraps others stand the tables of all that it can wrap.
     fn of_backend(names: &Names, backend: &str) -> Self {
         let Some(keys) = names.backend_keys.get(backend) else { return Self::Free };
-        Self::Table(keys.iter().map(|key| (key.clone(), Self::Free)).collect())
+        let mut known: BTreeMap<_, _> = keys.iter().map(|key| (key.clone(), Self::Free)).collect();
+        if names.wrappers.iter().any(|name| name == backend) {
+            let inner = names.backends.iter().filter(|name| !names.wrappers.contains(name));
+            known.extend(inner.map(|name| (name.clone(), Self::of_backend(names, name))));
+        }
+        Self::Table(known)
     }
 
     /// How a key fits.

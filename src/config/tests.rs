@@ -9,8 +9,11 @@ use super::*;
 fn names() -> Names {
     let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     Names {
-        backends: own(&["classifier", "scripted"]),
-        backend_keys: [("classifier".to_owned(), own(&["model"]))].into(),
+        backends: own(&["classifier", "scripted", "tta"]),
+        backend_keys: [("classifier", &["model"][..]), ("tta", &["backend", "flip", "scales"])]
+            .map(|(name, keys)| (name.to_owned(), own(keys)))
+            .into(),
+        wrappers: own(&["tta"]),
         policies: own(&["cascade", "committee"]),
         rules: own(&["adaptive", "immediate", "window"]),
     }
@@ -31,6 +34,46 @@ fn a_misspelt_key_of_a_backend_is_found_without_loading_it() {
     let text = problems.to_string();
     assert!(text.contains("stages.screen.classifier.modle"), "{text}");
     assert!(text.contains("stages.screen.classifier.model"), "{text}");
+}
+
+#[test]
+fn a_wrapped_backend_is_checked_like_any_other() {
+    let told = |sets: &[&str]| {
+        let own = [&["stages.screen.backend=tta"], sets].concat();
+        wrong(&own).join("\n")
+    };
+    let inner = "stages.screen.tta.backend=classifier";
+    with(&["stages.screen.backend=tta", inner, "stages.screen.tta.classifier.model=x"]);
+    let text = told(&[inner, "stages.screen.tta.classifier.modle=x"]);
+    assert!(text.contains("stages.screen.tta.classifier.model?"), "{text}");
+    let text = told(&[inner, "stages.screen.tta.scals=[1]"]);
+    assert!(text.contains("stages.screen.tta.scales?"), "{text}");
+    let text = told(&["stages.screen.tta.backend=clasifier"]);
+    assert!(text.contains("did you mean \"classifier\"?"), "{text}");
+    assert!(told(&["stages.screen.tta.backend=tta"]).contains("known are classifier, scripted"));
+    assert!(told(&[]).contains("stages.screen.tta.backend"));
+}
+
+#[test]
+fn a_calibration_is_checked() {
+    let set = |setting: &str| wrong(&[&format!("stages.screen.calibration.{setting}")]).join("\n");
+    for (setting, about) in [
+        ("scale=0", "above 0"),
+        ("scale=nan", "above 0"),
+        ("shift=inf", "finite"),
+        ("center=1", "below 1"),
+        ("method=isotonic", "two or more pairs"),
+        ("points=[[0.1, 0.5], [0.2, 0.4]]", "pair 2 does not follow pair 1"),
+        ("method=plat", "isotonic"),
+        ("points=[1]", "calibration.points"),
+        ("senter=0.4", "stages.screen.calibration.center?"),
+    ] {
+        let text = set(setting);
+        assert!(text.contains("stages.screen.calibration") && text.contains(about), "{text}");
+    }
+    let config =
+        with(&["stages.screen.calibration.scale=2", "stages.screen.calibration.method=platt"]);
+    assert_eq!(config.stages["screen"].calibration.scale, 2.0);
 }
 
 /// The configuration that these arguments give.
@@ -93,6 +136,7 @@ fn the_documented_defaults_are_those_of_the_code() {
         let spec = StageSpec { backend: "classifier".into(), ..StageSpec::default() };
         assert_eq!(stage.spec, spec);
         assert_eq!(stage.rule.when, crate::cascade::Condition::default());
+        assert_eq!(stage.calibration, crate::calibration::CalibrationSpec::default());
     }
     let body = config.image.max_bytes.div_ceil(3) * 4;
     assert!(config.http.max_body_bytes as u64 > body, "an image in base64 must fit");

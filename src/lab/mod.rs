@@ -1,10 +1,11 @@
-//! Offline work on labelled images: scenes, training, evaluation.
+//! Offline work on labelled images: scenes, training, evaluation, calibration.
 //!
 //! Uses the engine as `http` does: there is one engine, offline too. Nothing that serves may use
 //! this.
 
 pub mod answers;
 pub mod augment;
+pub mod calibrate;
 pub mod challenges;
 pub mod dataset;
 pub mod evaluate;

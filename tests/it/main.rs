@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod axon;
+mod calibrate;
 mod embedded;
 mod engine;
 mod hostile;

@@ -89,6 +89,26 @@ impl Checks<'_> {
         } else if !self.names.backends.contains(backend) {
             let hint = suggestion(backend, &self.names.backends);
             self.report(&key, format!("there is no backend called \"{backend}\""), hint);
+        } else if self.names.wrappers.contains(backend) {
+            self.wrapped(&Key::from(["stages", name, backend, "backend"]), stage);
+        }
+    }
+
+    /// A backend that wraps another one must name it, and not one that wraps others itself.
+    fn wrapped(&mut self, key: &Key, stage: &StageConfig) {
+        let names = self.names;
+        let fit = names.backends.iter().filter(|name| !names.wrappers.contains(name));
+        let fit: Vec<String> = fit.cloned().collect();
+        match stage.settings().get("backend").and_then(toml::Value::as_str) {
+            None => {
+                let hint = format!("name one: {}", fit.join(", "));
+                self.report(key, "the backend that is asked must be named".into(), hint);
+            }
+            Some(inner) if !fit.iter().any(|name| name == inner) => {
+                let message = format!("there is no backend called \"{inner}\" that can stand here");
+                self.report(key, message, suggestion(inner, &fit));
+            }
+            Some(_) => {}
         }
     }
 

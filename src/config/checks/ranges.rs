@@ -30,7 +30,9 @@ impl Checks<'_> {
         let tree = self.tree;
         for (key, leaf) in tree.iter() {
             let is_backends_own = match key.stage() {
-                Some((_, [first, _, ..])) => !["batching", "restart"].contains(&first.as_str()),
+                Some((_, [first, _, ..])) => {
+                    !["batching", "calibration", "restart"].contains(&first.as_str())
+                }
                 _ => false,
             };
             let most = match key.last().rsplit_once('_') {
@@ -133,6 +135,9 @@ impl Checks<'_> {
         let message = format!("must be at most {}", self.other(&when.child("score_at_most")));
         let is_disordered = least > most;
         self.need(!is_disordered, &key, message);
+        for problem in stage.calibration.problems() {
+            self.need(false, &at.child("calibration").child(problem.key), problem.message);
+        }
     }
 }
 
