@@ -1,7 +1,7 @@
 //! A data set as training sees it: labels, weights, difficulty, the teacher's word; and the order in
 //! which an epoch goes through it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -124,19 +124,21 @@ fn said(path: &Path, examples: &[Example]) -> anyhow::Result<Vec<f32>> {
             .with_context(|| format!("{}, line {}", path.display(), index + 1))?;
         by_id.insert(line.id, line.probability);
     }
-    let mut seen = std::collections::HashSet::new();
-    let of = |example: &'_ Example| {
-        let id = &example.picture.id;
+    let mut seen = HashSet::new();
+    let mut all = Vec::with_capacity(examples.len());
+    for id in examples.iter().map(|example| &example.picture.id) {
         anyhow::ensure!(
             seen.insert(id),
             "two images are called {id}: scores and teachers need one data set with ids of its own"
         );
         let probability = by_id.get(id).copied().flatten();
-        probability
-            .filter(|p| (0.0..=1.0).contains(p))
-            .with_context(|| format!("{} has no probability for {id}", path.display()))
-    };
-    examples.iter().map(of).collect()
+        all.push(
+            probability
+                .filter(|p| (0.0..=1.0).contains(p))
+                .with_context(|| format!("{} has no probability for {id}", path.display()))?,
+        );
+    }
+    Ok(all)
 }
 
 /// Writes what an engine said of each example, for `scores` and `distillation.teacher`.
