@@ -128,6 +128,17 @@ fn hashed(examples: Vec<Example>, drop: bool) -> Result<Vec<Example>, Failure> {
         .collect())
 }
 
+/// Warns if a set of near-duplicates is so large that the threshold must be too low for the model.
+fn warn_of_chains(largest: Option<usize>, images: usize) {
+    let largest = largest.unwrap_or(0);
+    if largest > 10 && largest * 10 > images {
+        tell(&format!(
+            "warning: one set of near-duplicates has {largest} of {images} images\n  next: unless \
+             that is so, raise the threshold: to this model's features most images look alike"
+        ));
+    }
+}
+
 /// Refuses to write over a file, unless that is wanted.
 pub(super) fn ensure_free(path: &Path, force: bool) -> Result<(), Failure> {
     if force || !path.exists() {

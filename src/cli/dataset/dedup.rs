@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::{FeatureArgs, ensure_free, examples, hashed, unwritten};
+use super::{FeatureArgs, ensure_free, examples, hashed, unwritten, warn_of_chains};
 use crate::app::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::session::{Session, Usually, progress};
@@ -25,7 +25,7 @@ pub(in crate::cli) struct Dedup {
     /// The data set
     data: PathBuf,
     /// Least cosine similarity of near-duplicates, above 0 and at most 1
-    #[arg(long, value_name = "COSINE", default_value_t = 0.98)]
+    #[arg(long, value_name = "COSINE", default_value_t = 0.995)]
     threshold: f64,
     /// Manifest to write; without it, only the sets are listed
     #[arg(long, value_name = "FILE")]
@@ -68,7 +68,8 @@ impl Dedup {
         let bar = progress(examples.len() as u64).with_message("near-duplicates");
         let found = twins(&examples, near, &|done| bar.set_position(done));
         bar.finish_and_clear();
-        let found = found.map_err(|e| Failure::new(e, "choose a --threshold such as 0.98"))?;
+        let found = found.map_err(|e| Failure::new(e, "choose a --threshold such as 0.995"))?;
+        warn_of_chains(found.sets.iter().map(Vec::len).max(), examples.len());
         let kept = found.kept(examples.len());
         if let Some(out) = &self.out {
             manifest::write(out, kept.iter().map(|i| &examples[*i])).map_err(unwritten)?;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::{FeatureArgs, ensure_free, examples, hashed, unwritten};
+use super::{FeatureArgs, ensure_free, examples, hashed, unwritten, warn_of_chains};
 use crate::app::Exit;
 use crate::cli::failure::Failure;
 use crate::cli::session::{Session, Usually, progress};
@@ -39,7 +39,7 @@ pub(in crate::cli) struct Split {
     /// Seed of everything random
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
-    /// Keep together what has at least this cosine similarity, such as 0.98
+    /// Keep together what has at least this cosine similarity, such as 0.995
     #[arg(long, value_name = "COSINE")]
     dedup: Option<f64>,
     #[command(flatten)]
@@ -82,6 +82,9 @@ impl Split {
         files.iter().try_for_each(|file| ensure_free(file, self.force))?;
         let examples = hashed(examples(&self.data)?, self.drop_contradictions)?;
         let groups = self.groups(&examples, app.config().image)?;
+        if self.dedup.is_some() {
+            warn_of_chains(groups.iter().map(Vec::len).max(), examples.len());
+        }
         let spec = SplitSpec { shares: named.map(|(_, share)| share).to_vec(), seed: self.seed };
         let next = "choose shares that add up to 1 and that the images suffice for";
         let parts = divide(&examples, &groups, &spec).map_err(|e| Failure::new(e, next))?;
@@ -116,7 +119,7 @@ impl Split {
         let bar = progress(examples.len() as u64).with_message("near-duplicates");
         let groups = together(examples, &digests, near, &|done| bar.set_position(done));
         bar.finish_and_clear();
-        groups.map_err(|error| Failure::new(error, "choose a --dedup such as 0.98"))
+        groups.map_err(|error| Failure::new(error, "choose a --dedup such as 0.995"))
     }
 }
 
