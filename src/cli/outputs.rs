@@ -6,11 +6,17 @@ use super::failure::Failure;
 
 const NEXT: &str = "name a place that does not exist yet, or move what is there";
 
-/// Fails if there is something at `path`; to be asked before the work and not after it.
+/// Fails if there is something at `path`, or no folder to hold it; to be asked before the work and not
+/// after it.
 pub(super) fn must_be_new(path: &Path) -> Result<(), Failure> {
     if path.symlink_metadata().is_ok() {
         let error = anyhow::anyhow!("{} exists already", path.display());
         return Err(Failure::new(error, NEXT));
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        let error = anyhow::anyhow!("{} is no folder", folder.display());
+        return Err(Failure::new(error, "make it first, or name a file elsewhere"));
     }
     Ok(())
 }

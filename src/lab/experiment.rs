@@ -188,16 +188,20 @@ impl Run {
 }
 
 fn stages(records: &[&Record]) -> BTreeMap<String, Stage> {
-    let share = 1.0 / records.len().max(1) as f64;
     let mut stages: BTreeMap<String, Stage> = BTreeMap::new();
     for record in records {
         for asked in &record.stages {
             let stage = stages.entry(asked.stage.clone()).or_default();
-            stage.asked += share;
-            stage.seconds_per_image += share * asked.latency_ms / 1e3 / asked.batch.max(1) as f64;
+            stage.asked += 1.0;
+            stage.seconds_per_image += asked.latency_ms / 1e3 / asked.batch.max(1) as f64;
         }
         if let Some(exit) = &record.stage {
-            stages.entry(exit.clone()).or_default().exits += share;
+            stages.entry(exit.clone()).or_default().exits += 1.0;
+        }
+    }
+    for stage in stages.values_mut() {
+        for sum in [&mut stage.asked, &mut stage.exits, &mut stage.seconds_per_image] {
+            *sum /= records.len() as f64;
         }
     }
     stages

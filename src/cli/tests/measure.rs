@@ -57,6 +57,8 @@ fn evaluate_writes_answers_and_plots() {
     // Nothing is written over.
     assert_eq!(room.run(&["evaluate", &data, "--out", &answers]).0, Exit::Failure);
     assert_eq!(room.run(&["evaluate", &data, "--plots", &plots]).0, Exit::Failure);
+    let nowhere = room.name("nowhere/a.jsonl");
+    assert_eq!(room.run(&["evaluate", &data, "--out", &nowhere]).0, Exit::Failure);
     assert_eq!(fs_err::read_to_string(&answers).unwrap(), lines);
 }
 
@@ -97,7 +99,9 @@ fn experiments_refuse_what_cannot_be_compared() {
     assert_eq!(room.run(&["experiment", &sees, "--data", &data]).0, Exit::Usage);
     assert_eq!(room.run(&["experiment", &sees, &none, "--data", &data]).0, Exit::Config);
     let fails = room.name("fails.toml");
-    fs_err::write(&fails, "[cascade]\norder = [\"screen\"]\n[stages.screen]\nbackend = \"classifier\"\nmax_restarts = 0\n").unwrap();
+    let text = "[cascade]\norder = [\"screen\"]\n[stages.screen]\nbackend = \"classifier\"\n\
+                restart = { backoff_ms = 1, max_restarts = 1 }\n";
+    fs_err::write(&fails, text).unwrap();
     assert_eq!(room.run(&["experiment", &sees, &fails, "--data", &data]).0, Exit::Failure);
     let wrong = ["experiment", &sees, &sees, "--data", &data, "--difference", "0"];
     assert_eq!(room.run(&wrong).0, Exit::Usage);

@@ -11,7 +11,10 @@ use crate::lab::answers::{Options, ask};
 use crate::lab::dataset::Example;
 use crate::lab::records::records;
 
-/// Chunks are of so many times the images in flight: long enough for a pipeline to fill.
+/// A chunk is at least and at most so many times the images in flight: a pipeline must fill.
+const LEAST: usize = 2;
+const MOST: usize = 8;
+/// Chunks there should be, if the images allow.
 const ROUNDS: usize = 8;
 
 /// A cascade that is ready.
@@ -42,7 +45,8 @@ pub async fn interleave(
     let run = |contender: &Contender<'_>| Run { name: contender.name.clone(), ..Run::default() };
     let mut runs: Vec<Run> = contenders.iter().map(run).collect();
     let mut done = 0;
-    for (round, chunk) in examples.chunks(ROUNDS * in_flight).enumerate() {
+    let size = (examples.len() / ROUNDS).clamp(LEAST * in_flight, MOST * in_flight);
+    for (round, chunk) in examples.chunks(size).enumerate() {
         for turn in 0..contenders.len() {
             let index = (turn + round) % contenders.len();
             let Contender { engine, options, .. } = &contenders[index];
