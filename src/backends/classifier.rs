@@ -115,7 +115,11 @@ impl Backend for Classifier {
     }
 }
 
-fn model_files(model: &str) -> anyhow::Result<ModelFiles> {
+/// The files of the model that a setting names: `embedded:NAME`, or a folder.
+///
+/// # Errors
+/// If there is no such embedded model or folder.
+pub(crate) fn model_files(model: &str) -> anyhow::Result<ModelFiles> {
     let Some(name) = model.strip_prefix("embedded:") else {
         return Ok(ModelFiles::folder(model)?);
     };

@@ -7,6 +7,7 @@ mod axon;
 mod check;
 mod completions;
 mod evaluate;
+mod export;
 mod failure;
 mod offline;
 mod predict;
@@ -77,6 +78,7 @@ enum Command {
     Scenes(scenes::Scenes),
     Train(train::Train),
     Evaluate(evaluate::Evaluate),
+    Export(export::Export),
     Wallet(wallet::Wallet),
     Axon(axon::Axon),
     Completions(completions::Completions),
@@ -108,6 +110,7 @@ pub fn run_with(
         Command::Scenes(command) => command.run(session),
         Command::Train(command) => command.run(session),
         Command::Evaluate(command) => command.run(session),
+        Command::Export(command) => command.run(session),
         Command::Wallet(command) => command.run(session),
         Command::Axon(command) => command.run(session),
         Command::Completions(command) => command.run(session),

@@ -6,6 +6,7 @@
 pub mod answers;
 pub mod dataset;
 pub mod evaluate;
+pub mod export;
 pub mod files;
 pub mod scenes;
 pub mod scores;
