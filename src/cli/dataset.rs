@@ -4,6 +4,7 @@ mod dedup;
 mod import;
 mod split;
 mod stats;
+mod transform;
 
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,7 @@ enum Command {
     Stats(stats::Stats),
     Split(split::Split),
     Dedup(dedup::Dedup),
+    Transform(transform::Transform),
     ImportLabels(import::ImportLabels),
 }
 
@@ -42,6 +44,7 @@ impl Dataset {
             Command::Stats(command) => command.run(session),
             Command::Split(command) => command.run(session),
             Command::Dedup(command) => command.run(session),
+            Command::Transform(command) => command.run(session),
             Command::ImportLabels(command) => command.run(session),
         }
     }

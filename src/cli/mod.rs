@@ -10,6 +10,7 @@ mod completions;
 mod dataset;
 mod evaluate;
 mod experiment;
+mod export;
 mod failure;
 mod offline;
 mod outputs;
@@ -88,6 +89,7 @@ enum Command {
     Experiment(experiment::Experiment),
     SimulateValidator(simulate_validator::SimulateValidator),
     Calibrate(calibrate::Calibrate),
+    Export(export::Export),
     Wallet(wallet::Wallet),
     Axon(axon::Axon),
     Completions(completions::Completions),
@@ -124,6 +126,7 @@ pub fn run_with(
         Command::Experiment(command) => command.run(session),
         Command::SimulateValidator(command) => command.run(session),
         Command::Calibrate(command) => command.run(session),
+        Command::Export(command) => command.run(session),
         Command::Wallet(command) => command.run(session),
         Command::Axon(command) => command.run(session),
         Command::Completions(command) => command.run(session),

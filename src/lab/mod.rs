@@ -10,6 +10,7 @@ pub mod challenges;
 pub mod dataset;
 pub mod evaluate;
 pub mod experiment;
+pub mod export;
 pub mod facets;
 pub mod features;
 pub mod files;

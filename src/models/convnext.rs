@@ -51,11 +51,11 @@ impl Default for Config {
 }
 
 /// Side of the stem's tiles, in pixels.
-const STEM: usize = 4;
+pub(crate) const STEM: usize = 4;
 /// Side of the tiles between stages.
-const DOWN: usize = 2;
+pub(crate) const DOWN: usize = 2;
 /// Side of the depthwise filters.
-const FILTER: usize = 7;
+pub(crate) const FILTER: usize = 7;
 
 impl Config {
     fn check(&self) -> std::result::Result<(), ModelError> {
@@ -73,9 +73,36 @@ impl Config {
     }
 
     /// The smallest side of an image that leaves at least one place.
-    fn side_min(&self) -> usize {
+    pub(crate) fn side_min(&self) -> usize {
         STEM * DOWN.pow(self.hidden_sizes.len() as u32 - 1)
     }
+}
+
+/// Where the weights are in `vb`: the stages, and the final norm. Checks the configuration.
+pub(crate) fn roots<'a>(
+    config: &Config,
+    vb: VarBuilder<'a>,
+) -> std::result::Result<(VarBuilder<'a>, VarBuilder<'a>), ModelError> {
+    config.check()?;
+    let norm = rooted(vb.clone(), "layer_norm.weight").pp("layer_norm");
+    let below = vb.pp("model");
+    let probe = "stages.0.downsample_layers.0.weight";
+    let stages = if vb.contains_tensor(probe) { vb } else { rooted(below, probe) }.pp("stages");
+    let count = config.hidden_sizes.len();
+    let surplus = |wrong| Err(ModelError::config(format!("dinov3_convnext: {wrong}")));
+    if stages.contains_tensor(&format!("{count}.downsample_layers.0.weight")) {
+        return surplus(format!(
+            "hidden_sizes has {count} stages, but the weights have a stage {count}"
+        ));
+    }
+    for (i, depth) in config.depths.iter().enumerate() {
+        if stages.contains_tensor(&format!("{i}.layers.{depth}.gamma")) {
+            return surplus(format!(
+                "depths[{i}] is {depth}, but the weights have a layer {depth}"
+            ));
+        }
+    }
+    Ok((stages, norm))
 }
 
 /// The network. Cloning shares the weights.
@@ -92,19 +119,9 @@ impl ConvNext {
     /// Takes the weights from `vb`: `model.stages.*` as transformers 5 writes it, or `stages.*`;
     /// the final `layer_norm` beside `model` or with the stages.
     pub fn new(config: &Config, vb: VarBuilder<'_>) -> std::result::Result<Self, ModelError> {
-        config.check()?;
         let activation = Activation::from_name(&config.hidden_act)?;
-        let norm = rooted(vb.clone(), "layer_norm.weight").pp("layer_norm");
-        let below = vb.pp("model");
-        let probe = "stages.0.downsample_layers.0.weight";
-        let stages = if vb.contains_tensor(probe) { vb } else { rooted(below, probe) }.pp("stages");
+        let (stages, norm) = roots(config, vb)?;
         let count = config.hidden_sizes.len();
-        if stages.contains_tensor(&format!("{count}.downsample_layers.0.weight")) {
-            return Err(ModelError::config(format!(
-                "dinov3_convnext: hidden_sizes has {count} stages, but the weights have a stage \
-                 {count}"
-            )));
-        }
         let hidden_size = config.hidden_sizes[count - 1];
         Ok(Self {
             side_min: config.side_min(),
@@ -220,11 +237,6 @@ impl Stage {
             Down::Tiles(OnceReady::new(weight, channels_last)?, bias)
         };
         let layers = vb.pp("layers");
-        if layers.contains_tensor(&format!("{depth}.gamma")) {
-            return Err(ModelError::config(format!(
-                "dinov3_convnext: depths[{index}] is {depth}, but the weights have a layer {depth}"
-            )));
-        }
         let blocks = (0..depth).map(|j| Block::new(config, c, layers.pp(j)));
         Ok(Self {
             down,

@@ -106,7 +106,8 @@ impl PatchSize {
 }
 
 impl Config {
-    fn head_dim(&self) -> usize {
+    /// Width of an attention head.
+    pub(crate) fn head_dim(&self) -> usize {
         self.hidden_size / self.num_attention_heads
     }
 
@@ -132,6 +133,23 @@ impl Config {
     }
 }
 
+/// Where the weights are in `vb`: all of them, and the blocks. Checks the configuration.
+pub(crate) fn roots<'a>(
+    config: &Config,
+    vb: VarBuilder<'a>,
+) -> std::result::Result<(VarBuilder<'a>, VarBuilder<'a>), ModelError> {
+    config.check()?;
+    let vb = rooted(vb, "embeddings.cls_token");
+    let layers = rooted(vb.clone(), "layer.0.norm1.weight").pp("layer");
+    let count = config.num_hidden_layers;
+    if layers.contains_tensor(&format!("{count}.norm1.weight")) {
+        return Err(ModelError::config(format!(
+            "dinov3_vit: num_hidden_layers is {count}, but the weights have a `layer.{count}`"
+        )));
+    }
+    Ok((vb, layers))
+}
+
 /// The network. Cloning shares the weights.
 #[derive(Clone, Debug)]
 pub struct VisionTransformer {
@@ -148,17 +166,9 @@ impl VisionTransformer {
     /// Takes the weights from `vb`: `layer.*` as the files on the hub have it, or `model.layer.*`
     /// as transformers 5 has it in memory, everything optionally below `model.`.
     pub fn new(config: &Config, vb: VarBuilder<'_>) -> std::result::Result<Self, ModelError> {
-        config.check()?;
         let activation = Activation::from_name(&config.hidden_act)?;
-        let vb = rooted(vb, "embeddings.cls_token");
-        let layers = rooted(vb.clone(), "layer.0.norm1.weight").pp("layer");
+        let (vb, layers) = roots(config, vb)?;
         let count = config.num_hidden_layers;
-        if layers.contains_tensor(&format!("{count}.norm1.weight")) {
-            return Err(ModelError::config(format!(
-                "dinov3_vit: num_hidden_layers is {count}, but the weights have a `layer.{count}`"
-            )));
-        }
-
         let (d, registers) = (config.hidden_size, config.num_register_tokens);
         let (ph, pw) = config.patch_size.sides();
         let embeddings = vb.pp("embeddings");
@@ -232,6 +242,29 @@ impl VisionTransformer {
     }
 }
 
+/// The angles of the rotation, `[patches, head size]` flat: frequencies `theta^(-4 j / head size)`,
+/// angles 2 pi coordinate times frequency, the rows' first, then the columns', and that twice.
+/// Coordinates are patch centres in -1..1.
+pub(crate) fn angles(config: &Config, (rows, columns): (usize, usize)) -> Vec<f32> {
+    let d = config.head_dim();
+    let frequencies: Vec<f32> = (0..d / 4)
+        .map(|j| 1.0 / config.rope_theta.powf((j as f64 * (4.0 / d as f64)) as f32))
+        .collect();
+    let along = |i: usize, count: usize| {
+        let coordinate = 2.0 * ((i as f32 + 0.5) / count as f32) - 1.0;
+        frequencies.iter().map(move |frequency| 2.0 * PI * coordinate * frequency)
+    };
+    let mut all = Vec::with_capacity(rows * columns * d);
+    for y in 0..rows {
+        for x in 0..columns {
+            for _ in 0..2 {
+                all.extend(along(y, rows).chain(along(x, columns)));
+            }
+        }
+    }
+    all
+}
+
 /// The rotation of every patch: `[patches, head size]` each, f32, and both stacked.
 struct Rope {
     cos: Tensor,
@@ -240,28 +273,11 @@ struct Rope {
 }
 
 impl Rope {
-    /// Frequencies `theta^(-4 j / head size)`; angles 2 pi coordinate times frequency, the rows'
-    /// first, then the columns', and that twice. Coordinates are patch centres in -1..1.
-    fn new(config: &Config, (rows, columns): (usize, usize), like: &Tensor) -> Result<Self> {
-        let d = config.head_dim();
-        let frequencies: Vec<f32> = (0..d / 4)
-            .map(|j| 1.0 / config.rope_theta.powf((j as f64 * (4.0 / d as f64)) as f32))
-            .collect();
-        let angles = |i: usize, count: usize| {
-            let coordinate = 2.0 * ((i as f32 + 0.5) / count as f32) - 1.0;
-            frequencies.iter().map(move |frequency| 2.0 * PI * coordinate * frequency)
-        };
-        let mut all = Vec::with_capacity(rows * columns * d);
-        for y in 0..rows {
-            for x in 0..columns {
-                for _ in 0..2 {
-                    all.extend(angles(y, rows).chain(angles(x, columns)));
-                }
-            }
-        }
+    fn new(config: &Config, grid: (usize, usize), like: &Tensor) -> Result<Self> {
+        let (all, patches) = (angles(config, grid), grid.0 * grid.1);
         let table = |f: fn(f32) -> f32| {
             let values = all.iter().map(|angle| f(*angle)).collect::<Vec<_>>();
-            Tensor::from_vec(values, (rows * columns, d), like.device())
+            Tensor::from_vec(values, (patches, config.head_dim()), like.device())
         };
         let (cos, sin) = (table(f32::cos)?, table(f32::sin)?);
         Ok(Self { both: Tensor::stack(&[&cos, &sin], 0)?, cos, sin })

@@ -1,0 +1,50 @@
+//! An ONNX file on its way to the disk: whole or not at all, and its digest on the way.
+
+use std::io::{self, BufWriter, Write as _};
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use super::model::Model;
+use crate::lab::files::partial;
+
+/// Writes a model; the SHA-256 of the file in lower-case hex.
+///
+/// # Errors
+/// As [`Model::write`]; then there is no file, or the one that was there before.
+pub(super) fn write(model: &Model, path: &Path) -> anyhow::Result<String> {
+    let partial = partial(path);
+    let written = write_partial(model, &partial);
+    if written.is_err() {
+        // The first failure is what the user should hear of.
+        let _ = fs_err::remove_file(&partial);
+    }
+    let digest = written?;
+    fs_err::rename(&partial, path)?;
+    Ok(digest)
+}
+
+fn write_partial(model: &Model, path: &Path) -> anyhow::Result<String> {
+    let file = fs_err::File::create(path)?;
+    let mut out = Hashing { out: BufWriter::new(file), hasher: Sha256::new() };
+    model.write(&mut out)?;
+    out.flush()?;
+    Ok(format!("{:x}", out.hasher.finalize()))
+}
+
+struct Hashing<W> {
+    out: W,
+    hasher: Sha256,
+}
+
+impl<W: io::Write> io::Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.out.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
