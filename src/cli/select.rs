@@ -21,6 +21,7 @@ use crate::lab::files::write_json;
 use crate::lab::label_studio;
 use crate::lab::select::informative::{By, Informative};
 use crate::lab::select::{Choice, SelectSpec, candidates, choose};
+use crate::prediction::Hop;
 
 /// Choose the unlabelled images that are most worth labelling
 ///
@@ -142,8 +143,8 @@ impl Select {
             let alone = app.with(|config| config.cascade.order = vec![name.clone()]);
             for (said, answer) in said.iter_mut().zip(answers(name, &alone, pictures)?) {
                 if let Ok(verdict) = answer.outcome {
-                    let hops = verdict.trace.iter().filter_map(crate::prediction::Hop::probability);
-                    said.extend(hops.last().map(|p| (name.clone(), f64::from(p.get()))));
+                    let mut hops = verdict.trace.iter().filter_map(Hop::probability);
+                    said.extend(hops.next_back().map(|p| (name.clone(), f64::from(p.get()))));
                 }
             }
         }
