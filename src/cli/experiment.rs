@@ -13,6 +13,7 @@ use super::outputs::{new_folder, unwritten};
 use super::session::{Session, Usually, progress};
 use crate::actors::Engine;
 use crate::app::{App, Exit};
+use crate::lab::answers::Options;
 use crate::lab::dataset::Example;
 use crate::lab::experiment::{
     self as lab, Contender, Run, accuracy_over_cost, compare, interleave,
@@ -95,13 +96,21 @@ impl Experiment {
         Ok(if found.left_out == 0 { Exit::Ok } else { Exit::Failure })
     }
 
+    /// The same number in flight for all: enough for each, and no more than any admits.
+    fn concurrency(&self, apps: &[(String, App)]) -> usize {
+        let enough = apps.iter().map(|(_, app)| self.asking.options(app).concurrency).max();
+        let most = apps.iter().map(|(_, app)| app.config().engine.max_in_flight).min();
+        enough.unwrap_or(1).min(most.unwrap_or(1))
+    }
+
     fn measure(&self, apps: &[(String, App)], data: &[Example]) -> Result<Vec<Run>, Failure> {
         let bar = progress((data.len() * apps.len()) as u64).with_message("images by cascades");
         let runs = with_engines(apps, async |engines: &[Engine]| {
+            let concurrency = self.concurrency(apps);
             let contender = |(engine, (name, app)): (_, &(String, App))| Contender {
                 name: name.clone(),
                 engine,
-                options: self.asking.options(app),
+                options: Options { concurrency, ..self.asking.options(app) },
             };
             let contenders: Vec<_> = engines.iter().zip(apps).map(contender).collect();
             let done = |done| bar.set_position(done);
@@ -156,11 +165,7 @@ fn print(found: &lab::Experiment, out: &mut dyn Write) -> std::io::Result<()> {
 }
 
 fn print_stages(cascade: &lab::Cascade, out: &mut dyn Write) -> std::io::Result<()> {
-    writeln!(
-        out,
-        "\n{}, by stage: asked, answers, milliseconds for an image at most",
-        cascade.name
-    )?;
+    writeln!(out, "\n{}, by stage: asked, answers, milliseconds of a lone image", cascade.name)?;
     for (name, stage) in &cascade.stages {
         let (asked, exits) = (100.0 * stage.asked, 100.0 * stage.exits);
         let ms = 1e3 * stage.seconds_per_image;

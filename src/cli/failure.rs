@@ -84,3 +84,18 @@ impl From<Problems> for Failure {
         Self::Error { error: problems.into(), next: next.into(), exit: Exit::Config }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_stands_before_why() {
+        let failure = Failure::new(anyhow::anyhow!("no weights"), "get some").context("a.toml");
+        let Failure::Error { error, next, .. } = failure else { panic!("{failure:?}") };
+        assert_eq!(
+            (format!("{error:#}"), next.as_str()),
+            ("a.toml: no weights".into(), "get some")
+        );
+    }
+}

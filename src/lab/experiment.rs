@@ -33,8 +33,10 @@ pub struct Run {
     pub name: String,
     /// One record for each image, the same images in the same order for every cascade.
     pub records: Vec<Record>,
-    /// Time in the engine, all images together.
+    /// Time in the engine for these, all together.
     pub engine: Duration,
+    /// Some of the images again, asked one at a time.
+    pub alone: Vec<Record>,
 }
 
 /// Everything there is to say of some cascades.
@@ -68,7 +70,7 @@ pub struct Cascade {
     pub images_per_s: f64,
     /// Milliseconds of the engine for an image: the cost.
     pub ms_per_image: f64,
-    /// Milliseconds from submission to verdict.
+    /// Milliseconds from submission to verdict, one image at a time: what a single caller sees.
     pub latency_ms: Latency,
     /// By stage.
     pub stages: BTreeMap<String, Stage>,
@@ -81,8 +83,7 @@ pub struct Stage {
     pub asked: f64,
     /// Share of verdicts that are its score.
     pub exits: f64,
-    /// Seconds from lending to answer for an image of the data set, each batch shared by its jobs.
-    /// It includes waiting for the batch, so it bounds the computing from above.
+    /// Seconds there for an image of the data set, one image at a time; 0 if it was not asked.
     pub seconds_per_image: f64,
 }
 
@@ -181,28 +182,30 @@ impl Run {
             degraded: answered.iter().filter(|record| record.degraded.is_some()).count() as u64,
             images_per_s: count / engine,
             ms_per_image: engine * 1e3 / count,
-            latency_ms: Latency::of(answered.iter().map(|record| record.latency_ms).collect()),
-            stages: stages(&answered),
+            latency_ms: Latency::of(self.alone.iter().map(|record| record.latency_ms).collect()),
+            stages: stages(&answered, &self.alone),
         }
     }
 }
 
-fn stages(records: &[&Record]) -> BTreeMap<String, Stage> {
+fn stages(records: &[&Record], alone: &[Record]) -> BTreeMap<String, Stage> {
     let mut stages: BTreeMap<String, Stage> = BTreeMap::new();
     for record in records {
         for asked in &record.stages {
-            let stage = stages.entry(asked.stage.clone()).or_default();
-            stage.asked += 1.0;
-            stage.seconds_per_image += asked.latency_ms / 1e3 / asked.batch.max(1) as f64;
+            stages.entry(asked.stage.clone()).or_default().asked += 1.0;
         }
         if let Some(exit) = &record.stage {
             stages.entry(exit.clone()).or_default().exits += 1.0;
         }
     }
+    for asked in alone.iter().flat_map(|record| &record.stages) {
+        let stage = stages.entry(asked.stage.clone()).or_default();
+        stage.seconds_per_image += asked.latency_ms / 1e3;
+    }
     for stage in stages.values_mut() {
-        for sum in [&mut stage.asked, &mut stage.exits, &mut stage.seconds_per_image] {
-            *sum /= records.len() as f64;
-        }
+        stage.asked /= records.len().max(1) as f64;
+        stage.exits /= records.len().max(1) as f64;
+        stage.seconds_per_image /= alone.len().max(1) as f64;
     }
     stages
 }

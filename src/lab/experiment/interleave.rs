@@ -4,6 +4,9 @@
 //! cascade before the next, and who begins changes from chunk to chunk. So each has the machine to
 //! itself, as in production, and what else runs there, or a processor that warms up and slows down,
 //! falls on all of them. Engines side by side would measure how they share the cores instead.
+//!
+//! In every turn some images are asked one at a time besides: with many in flight, latency is only
+//! their number divided by the throughput.
 
 use super::Run;
 use crate::actors::Engine;
@@ -16,6 +19,9 @@ const LEAST: usize = 2;
 const MOST: usize = 8;
 /// Chunks there should be, if the images allow.
 const ROUNDS: usize = 8;
+
+/// Images that are asked one at a time, in all rounds together, if there are so many.
+const ALONE: usize = 100;
 
 /// A cascade that is ready.
 pub struct Contender<'a> {
@@ -45,6 +51,7 @@ pub async fn interleave(
     let run = |contender: &Contender<'_>| Run { name: contender.name.clone(), ..Run::default() };
     let mut runs: Vec<Run> = contenders.iter().map(run).collect();
     let mut done = 0;
+    let every = (examples.len() / ALONE).max(1);
     let size = (examples.len() / ROUNDS).clamp(LEAST * in_flight, MOST * in_flight);
     for (round, chunk) in examples.chunks(size).enumerate() {
         for turn in 0..contenders.len() {
@@ -54,6 +61,11 @@ pub async fn interleave(
             let answers = ask(engine, pictures, *options, &|_| ()).await?;
             runs[index].records.extend(records(chunk, &answers));
             runs[index].engine += answers.engine;
+            let sample: Vec<Example> = chunk.iter().step_by(every).cloned().collect();
+            let pictures = sample.iter().map(|example| &example.picture);
+            let one_by_one = Options { concurrency: 1, ..*options };
+            let answers = ask(engine, pictures, one_by_one, &|_| ()).await?;
+            runs[index].alone.extend(records(&sample, &answers));
             done += chunk.len() as u64;
             progress(done);
         }
