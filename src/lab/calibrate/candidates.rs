@@ -8,7 +8,7 @@ use crate::cascade::{Exhausted, StageRule};
 const PLACES: usize = 12;
 
 /// Most combinations of several stages' exits that are looked at.
-const COMBINATIONS: f64 = 4096.0;
+const COMBINATIONS: f64 = 1024.0;
 
 /// Most settings that are tested.
 const MOST: usize = 40;

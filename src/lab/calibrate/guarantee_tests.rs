@@ -189,7 +189,6 @@ fn violations_are_no_more_than_delta() {
         Population::smooth("smooth", 2, 1.0),
         Population::smooth("too sure of itself", 2, 3.0),
         Population::smooth("three stages", 3, 1.0),
-        Population::smooth("four stages", 4, 0.5),
     ];
     hold(&populations, sets);
 }

@@ -278,13 +278,13 @@ fn test(
     };
     let never: Exits = vec![NEVER; early.len()];
     let settings = tested(sample, options, &cascade, parts);
-    let certified = settings.iter().filter(|setting| setting.certified).count();
+    let chosen_setting = cheapest(&settings);
     let configured: Vec<&CalibrationSpec> = sample.stages.iter().map(|s| &s.calibration).collect();
     let configured = sample.calibrated(&configured)?;
     let figures = |scores: &Scores, rules: &[StageRule]| {
         Figures::of(sample, &parts.test, |image| walk(scores.row(image), rules, sample.exhausted))
     };
-    let after = certified.checked_sub(1).map(|last| cascade.with(&settings[last].exits));
+    let after = chosen_setting.map(|place| cascade.with(&settings[place].exits));
     let stages = sample.stages.iter().zip(chosen);
     let stages: Vec<StageReport> = stages
         .map(|(stage, chosen)| StageReport { name: stage.name.clone(), cost: stage.cost, chosen })
@@ -298,8 +298,20 @@ fn test(
         full: figures(&scores, &cascade.with(&never)),
         after: after.as_deref().map(|rules| figures(&scores, rules)),
         settings,
-        chosen: certified.checked_sub(1),
+        chosen: chosen_setting,
     })
+}
+
+/// The certified setting of the least cost, and of those the one of the least harm. All that are
+/// certified hold together, so that the choice among them is free.
+fn cheapest(settings: &[Setting]) -> Option<usize> {
+    let certified = settings.iter().enumerate().filter(|(_, setting)| setting.certified);
+    let key = |setting: &Setting| (setting.figures.cost.device_ms, setting.harms);
+    let least = certified.min_by(|(_, a), (_, b)| {
+        let (a, b) = (key(a), key(b));
+        a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))
+    });
+    least.map(|(place, _)| place)
 }
 
 /// The settings with what part B says of them. Those before the first failure are certified.

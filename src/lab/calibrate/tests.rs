@@ -56,6 +56,9 @@ fn six_hundred_images_with_few_disagreements_are_enough() {
     assert!(outcome.p_value <= 0.1 && outcome.harms <= 4);
     assert!(outcome.figures.cost.device_ms < 0.5 * report.full.cost.device_ms, "{outcome:?}");
     assert!(report.bound().unwrap() <= 0.02);
+    let passed = report.settings.iter().filter(|setting| setting.certified);
+    let costs = passed.map(|setting| setting.figures.cost.device_ms);
+    assert_eq!(costs.fold(f64::INFINITY, f64::min), outcome.figures.cost.device_ms);
     let shares: f64 = outcome.figures.answered.iter().sum();
     assert!((shares - 1.0).abs() < 1e-9);
     assert!((outcome.figures.asked[0] - 1.0).abs() < 1e-9);
