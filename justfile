@@ -36,6 +36,10 @@ peers *arguments:
 label-studio *arguments:
     cargo build --release
     bash tests/peers/label_studio/run.sh target/release/roadcrew {{arguments}}
+# ONNX Runtime against candle on exported models; all of the repository's, or those you name.
+onnx *models:
+    cargo build --release
+    bash scripts/check-onnx.sh target/release/roadcrew {{models}}
 
 # Each fuzz target for five minutes, or as long as you say.
 fuzz seconds="300":

@@ -13,7 +13,7 @@ use crate::lab::export::{self, ExportSpec, Port, Summary, export};
 ///
 /// Input: pixel_values [batch, 3, height, width], prepared as the file's own metadata says. Outputs:
 /// logits [batch] and probability [batch]. All f32, also with --dtype f16, which is what is computed
-/// in between. Needs the memory of the largest tensor, not of the model.
+/// in between. Needs the memory of the largest tensor, not of the model, which only --check loads.
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Export {

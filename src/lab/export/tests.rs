@@ -117,7 +117,9 @@ fn every_weight_is_written_as_it_is_or_transposed() {
         for (owner, stem) in [("encoder", "model"), ("head", "head")] {
             let checkpoint = files.checkpoint(stem).unwrap();
             for name in checkpoint.names() {
-                if name.ends_with("mask_token") {
+                // Registers of a model that has none are a tensor without values.
+                let is_empty = checkpoint.shape(name).unwrap().contains(&0);
+                if is_empty || name.ends_with("mask_token") {
                     continue;
                 }
                 let expected = checkpoint.tensor(name, None, &Device::Cpu).unwrap();
