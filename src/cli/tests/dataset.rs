@@ -110,6 +110,14 @@ fn a_split_is_complete_and_keeps_twins_together() {
     assert_eq!(room.run(&args).0, Exit::Failure, "what is there is not written over");
     let (exit, again) = room.json(&[&args[..], &["--force"]].concat());
     assert_eq!((exit, again), (Exit::Ok, report));
+    let without = ["dataset", "split", &data, "--out", &out, "--json", "--force"];
+    let halves = ["--train", "0.5", "--val", "0", "--test", "0.5", "--seed", "7"];
+    let (exit, _) = room.json(&[&without[..], &halves].concat());
+    assert_eq!(exit, Exit::Ok);
+    let files = fs_err::read_dir(room.path("out")).unwrap();
+    let mut names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["test.jsonl", "train.jsonl"], "no part of the old split is left");
 }
 
 #[test]
