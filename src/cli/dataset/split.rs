@@ -81,6 +81,7 @@ impl Split {
         app.prepare_process();
         let named = [("train", self.train), ("val", self.val), ("test", self.test)];
         let files = named.map(|(name, _)| self.out.join(format!("{name}.jsonl")));
+        fs_err::create_dir_all(&self.out).map_err(unwritten)?;
         files.iter().try_for_each(|file| ensure_free(file, self.force))?;
         let examples = hashed(examples(&self.data)?, self.drop_contradictions)?;
         let groups = self.groups(&examples, app.config().image)?;
@@ -90,7 +91,6 @@ impl Split {
         let spec = SplitSpec { shares: named.map(|(_, share)| share).to_vec(), seed: self.seed };
         let next = "choose shares that add up to 1 and that the images suffice for";
         let parts = divide(&examples, &groups, &spec).map_err(|e| Failure::new(e, next))?;
-        fs_err::create_dir_all(&self.out).map_err(unwritten)?;
         let mut report = Report {
             parts: Vec::new(),
             groups: groups.len(),
