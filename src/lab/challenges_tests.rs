@@ -5,7 +5,7 @@ const PLAN: Plan = Plan { challenges: 500, runs: 200, seed: 1 };
 /// A hundred images of each label, `wrong` of which are answered wrongly.
 fn pool(wrong: usize) -> Pool {
     let one = |index: usize| {
-        let label = index % 2 == 0;
+        let label = index.is_multiple_of(2);
         let said = label == (index / 2 >= wrong);
         (label, Some(if said { 0.9 } else { 0.1 }))
     };
