@@ -245,6 +245,18 @@ impl ModelFiles {
         self.sharded(&index)
     }
 
+    /// The files that [`checkpoint`](Self::checkpoint) reads, the index of shards among them.
+    pub fn checkpoint_files(&self, stem: &str) -> Result<Vec<String>> {
+        let checkpoint = self.checkpoint(stem)?;
+        let mut names: Vec<String> =
+            checkpoint.shards.iter().map(|shard| shard.name.clone()).collect();
+        let index = format!("{stem}.safetensors.index.json");
+        if !names.contains(&format!("{stem}.safetensors")) {
+            names.push(index);
+        }
+        Ok(names)
+    }
+
     fn sharded(&self, index: &str) -> Result<Checkpoint> {
         #[derive(Deserialize)]
         struct Index {
