@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::failure::Failure;
+use super::outputs::must_have_folder;
 use super::session::{Session, progress, tell};
 use crate::app::Exit;
 use crate::image::ImageLimits;
@@ -142,8 +143,10 @@ fn warn_of_chains(largest: Option<usize>, images: usize) {
     }
 }
 
-/// Refuses to write over a file, unless that is wanted.
+/// Refuses to write over a file, unless that is wanted, and to write where there is no folder; to be
+/// asked before the work and not after it.
 pub(super) fn ensure_free(path: &Path, force: bool) -> Result<(), Failure> {
+    must_have_folder(path)?;
     if force || !path.exists() {
         return Ok(());
     }

@@ -13,6 +13,11 @@ pub(super) fn must_be_new(path: &Path) -> Result<(), Failure> {
         let error = anyhow::anyhow!("{} exists already", path.display());
         return Err(Failure::new(error, NEXT));
     }
+    must_have_folder(path)
+}
+
+/// Fails if there is no folder to hold what is to be written to `path`.
+pub(super) fn must_have_folder(path: &Path) -> Result<(), Failure> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
         let error = anyhow::anyhow!("{} is no folder", folder.display());

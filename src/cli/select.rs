@@ -103,10 +103,7 @@ struct Report<'a> {
 impl Select {
     pub(super) fn run(self, session: Session<'_>) -> Result<Exit, Failure> {
         let app = session.app(Usually::Quiet)?;
-        ensure_free(&self.out, self.force)?;
-        if let Some(tasks) = &self.label_studio {
-            ensure_free(tasks, self.force)?;
-        }
+        self.ensure_free()?;
         if matches!(self.by, Measure::Disagreement) && app.config().cascade.order.len() < 2 {
             let error = anyhow::anyhow!("one stage cannot disagree with itself");
             return Err(Failure::new(error, "choose another --by, or configure a second stage"));
@@ -130,6 +127,20 @@ impl Select {
         self.write(&pictures, &choices)?;
         self.print(&pictures, &pool, &choices, session.out)?;
         Ok(Exit::Ok)
+    }
+
+    /// Refuses files that are there or cannot be, and one name for two of them.
+    fn ensure_free(&self) -> Result<(), Failure> {
+        let mut seen = HashSet::new();
+        for file in [Some(&self.out), self.label_studio.as_ref()].into_iter().flatten() {
+            ensure_free(file, self.force)?;
+            if !seen.insert(place(file)?) {
+                let error = anyhow::anyhow!("{} would be written twice", file.display());
+                let next = "give --out and --label-studio names of their own";
+                return Err(Failure::new(error, next));
+            }
+        }
+        Ok(())
     }
 
     /// What each stage alone makes of each picture.
@@ -222,6 +233,13 @@ impl From<Measure> for By {
             Measure::Mixed => Self::Mixed,
         }
     }
+}
+
+/// The file's name in its folder, however the folder was named.
+fn place(file: &Path) -> Result<PathBuf, Failure> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = fs_err::canonicalize(folder.unwrap_or(Path::new("."))).map_err(unwritten)?;
+    Ok(folder.join(file.file_name().unwrap_or_default()))
 }
 
 fn pictures(data: &Path) -> Result<Vec<Picture>, Failure> {

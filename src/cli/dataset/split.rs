@@ -12,13 +12,15 @@ use crate::cli::failure::Failure;
 use crate::cli::session::{Session, Usually, progress};
 use crate::lab::dataset::partition::{Near, SplitSpec, divide, together};
 use crate::lab::dataset::{Example, Picture, manifest};
+use crate::lab::files::partial;
 
 /// Divide a data set into images to train on and images to measure on
 ///
 /// Writes OUT/train.jsonl, OUT/val.jsonl and OUT/test.jsonl: manifests with hashes, whose paths lead
 /// to the images where they are. Each part has its share of both classes and of every origin. Images
 /// of one group stay together, so do identical ones and, with --dedup, near-duplicates: no twin of a
-/// training image is in the test set. The same seed gives the same parts.
+/// training image is in the test set. The same seed gives the same parts. With --force, parts that are
+/// there are replaced together, and one whose share is now 0 is deleted.
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub(in crate::cli) struct Split {
@@ -79,6 +81,7 @@ impl Split {
         app.prepare_process();
         let named = [("train", self.train), ("val", self.val), ("test", self.test)];
         let files = named.map(|(name, _)| self.out.join(format!("{name}.jsonl")));
+        fs_err::create_dir_all(&self.out).map_err(unwritten)?;
         files.iter().try_for_each(|file| ensure_free(file, self.force))?;
         let examples = hashed(examples(&self.data)?, self.drop_contradictions)?;
         let groups = self.groups(&examples, app.config().image)?;
@@ -88,17 +91,20 @@ impl Split {
         let spec = SplitSpec { shares: named.map(|(_, share)| share).to_vec(), seed: self.seed };
         let next = "choose shares that add up to 1 and that the images suffice for";
         let parts = divide(&examples, &groups, &spec).map_err(|e| Failure::new(e, next))?;
-        fs_err::create_dir_all(&self.out).map_err(unwritten)?;
         let mut report = Report {
             parts: Vec::new(),
             groups: groups.len(),
             largest_group: groups.iter().map(Vec::len).max().unwrap_or(0),
         };
+        let mut unwanted = Vec::new();
         for ((file, (name, share)), indices) in files.into_iter().zip(named).zip(parts) {
             if share > 0.0 {
                 report.parts.push(write(file, name, &examples, &indices)?);
+            } else {
+                unwanted.push(file);
             }
         }
+        replace(&report.parts, &unwanted)?;
         report.print(self.json, session.out)?;
         Ok(Exit::Ok)
     }
@@ -123,6 +129,7 @@ impl Split {
     }
 }
 
+/// Writes a part beside where it belongs; [`replace`] puts it there.
 fn write(
     file: PathBuf,
     name: &str,
@@ -137,9 +144,23 @@ fn write(
             example
         })
         .collect();
-    manifest::write(&file, &part).map_err(unwritten)?;
+    manifest::write(&partial(&file), &part).map_err(unwritten)?;
     let roadwork = part.iter().filter(|e| e.roadwork).count();
     Ok(Part { file, images: part.len(), roadwork, not_roadwork: part.len() - roadwork })
+}
+
+/// Puts the written parts in the place of those that were there, and takes away what is no part any
+/// more. All old parts go before the first new one comes: whenever this ends, parts of two splits do
+/// not lie side by side.
+fn replace(parts: &[Part], unwanted: &[PathBuf]) -> Result<(), Failure> {
+    let files = parts.iter().map(|part| &part.file);
+    for file in files.clone().chain(unwanted).filter(|file| file.exists()) {
+        fs_err::remove_file(file).map_err(unwritten)?;
+    }
+    for file in files {
+        fs_err::rename(partial(file), file).map_err(unwritten)?;
+    }
+    Ok(())
 }
 
 impl Report {

@@ -110,6 +110,28 @@ fn a_split_is_complete_and_keeps_twins_together() {
     assert_eq!(room.run(&args).0, Exit::Failure, "what is there is not written over");
     let (exit, again) = room.json(&[&args[..], &["--force"]].concat());
     assert_eq!((exit, again), (Exit::Ok, report));
+    let without = ["dataset", "split", &data, "--out", &out, "--json", "--force"];
+    let halves = ["--train", "0.5", "--val", "0", "--test", "0.5", "--seed", "7"];
+    let (exit, _) = room.json(&[&without[..], &halves].concat());
+    assert_eq!(exit, Exit::Ok);
+    let files = fs_err::read_dir(room.path("out")).unwrap();
+    let mut names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["test.jsonl", "train.jsonl"], "no part of the old split is left");
+}
+
+#[test]
+fn a_transformed_set_is_counted_and_goes_to_an_empty_folder() {
+    let room = scenes(3);
+    let (data, out) = (room.text("scenes"), room.text("sent"));
+    let args = ["dataset", "transform", &data, "--out", &out, "--levels", "3,0,3", "--json"];
+    let (exit, report) = room.json(&args);
+    let manifest = room.text("sent/manifest.jsonl");
+    let expected = json!({ "manifest": manifest, "images": 6, "sources": 3, "levels": [0, 3] });
+    assert_eq!((exit, report), (Exit::Ok, expected));
+    assert_eq!(load(&room.path("sent")).unwrap().len(), 6);
+    fs_err::remove_file(room.path("sent/manifest.jsonl")).unwrap();
+    assert_eq!(room.run(&args).0, Exit::Failure, "images are there");
 }
 
 #[test]
@@ -188,6 +210,26 @@ fn labels_go_out_and_come_back() {
     let rest = ["--labelled", &labelled, "--force"];
     let (exit, report) = room.json(&[&args[..], &rest].concat());
     assert_eq!((exit, &report["images"]), (Exit::Ok, &json!(3)), "{report}");
+}
+
+#[test]
+fn where_nothing_can_be_written_no_work_is_done() {
+    let room = Room::new(SCRIPTED);
+    fs_err::create_dir_all(room.path("pool")).unwrap();
+    room.grey("pool/a.png", 9);
+    let [data, out, lost, same, cache] =
+        ["pool", "out.jsonl", "none/out.jsonl", "pool/../out.jsonl", "cache"]
+            .map(|name| room.text(name));
+    let select = ["select", "--data", &data, "--count", "1", "--force", "--cache", &cache, "--out"];
+    for files in [
+        &[lost.as_str()][..],
+        &[out.as_str(), "--label-studio", lost.as_str()],
+        &[out.as_str(), "--label-studio", same.as_str()],
+    ] {
+        assert_eq!(room.run(&[&select[..], files].concat()).0, Exit::Failure, "{files:?}");
+        assert!(!room.path("cache").exists(), "{files:?} was found out too late");
+        assert!(!room.path("out.jsonl").exists());
+    }
 }
 
 #[test]
