@@ -13,9 +13,10 @@ use super::session::{Session, Usually, progress, tell};
 use crate::actors::Engine;
 use crate::app::{App, Exit};
 use crate::lab::answers;
-use crate::lab::calibrate::measure::{digest, measure};
+use crate::lab::calibrate::measure::{digest, digests, measure};
 use crate::lab::calibrate::overlay::{Provenance, overlay};
 use crate::lab::calibrate::report::Report;
+use crate::lab::calibrate::split::{count, grouped};
 use crate::lab::calibrate::{
     Divided, Options, Outcome, Sample, Stage, TooFew, calibrate, divide, takes_images,
 };
@@ -83,7 +84,11 @@ impl Calibrate {
         }
         let next = "name a folder of labelled images; `roadcrew scenes` makes one";
         let examples = dataset::load(&self.data).map_err(|e| Failure::new(e, next))?;
-        let sample = self.sample(&app, &examples)?;
+        // Before anything is measured: it is the digest of what is asked about.
+        let next = "check that the images can be read";
+        let digests = digests(&examples).map_err(|e| Failure::new(e, next))?;
+        let data = digest(&examples, &digests);
+        let sample = self.sample(&app, &examples, &digests)?;
         let outcome = calibrate(&sample, self.options()).map_err(unfit)?;
         let out = session.out;
         match outcome {
@@ -93,8 +98,6 @@ impl Calibrate {
                 Err(nothing(&report, needed_in_all))
             }
             Outcome::Certified(report) => {
-                let next = "check that the images can still be read";
-                let data = digest(&examples).map_err(|e| Failure::new(e, next))?;
                 let written = self.write(&app, &report, data, &plot);
                 written.map_err(|e| Failure::new(e, "write to a folder that is there"))?;
                 self.print(&report, Some(&plot), out)?;
@@ -133,19 +136,27 @@ impl Calibrate {
     }
 
     /// What every stage says of every image, unless that cannot prove anything.
-    fn sample(&self, app: &App, examples: &[Example]) -> Result<Sample, Failure> {
+    fn sample(
+        &self,
+        app: &App,
+        examples: &[Example],
+        digests: &[String],
+    ) -> Result<Sample, Failure> {
         let labels: Vec<bool> = examples.iter().map(|example| example.roadwork).collect();
         let groups: Vec<Option<String>> =
             examples.iter().map(|example| example.picture.group.clone()).collect();
+        let groups = grouped(&groups, digests);
         let divided = divide(&labels, &groups, self.options()).map_err(unfit)?;
         if let Divided::TooFew(few) = divided {
             return Err(self.too_few(few));
         }
         if groups.iter().any(Option::is_some) {
-            tell(
-                "warning: the images come in groups, and the guarantee counts images\n  next: take \
-                 the images of few groups for fewer than they are, or one image of each group",
-            );
+            let (images, units) = (groups.len(), count(&groups));
+            tell(&format!(
+                "warning: {images} images come in {units} groups, equal files being one\n  next: \
+                 nothing; groups are tested by one image each, and the guarantee is about a group drawn \
+                 as these were"
+            ));
         }
         let pictures: Vec<&Picture> = examples.iter().map(|example| &example.picture).collect();
         let config = app.config();
@@ -197,9 +208,9 @@ impl Calibrate {
 
     fn too_few(&self, few: TooFew) -> Failure {
         let next = format!(
-            "label {} images more, or ask for less: a larger --epsilon ({}) or --delta ({}), or a \
+            "label {} more, or ask for less: a larger --epsilon ({}) or --delta ({}), or a \
              smaller --fit-share ({})",
-            few.needed_in_all.saturating_sub(few.images as u64).max(1),
+            few.needed_in_all.saturating_sub(few.units as u64).max(1),
             self.epsilon,
             self.delta,
             self.fit_share
@@ -274,11 +285,12 @@ fn nothing(report: &Report, needed_in_all: Option<u64>) -> Failure {
          wrong where the full cascade is right for {} of {tested} images",
         safest.harms
     );
-    let images = report.fitted + tested;
+    let units = report.units;
+    let noun = if units == report.images() { "images" } else { "groups" };
     let more = match needed_in_all {
         Some(needed) => format!(
-            "if that went on at the same rate, about {} images more would certify it",
-            needed.saturating_sub(images as u64)
+            "if that went on at the same rate, about {} {noun} more would certify it",
+            needed.saturating_sub(units as u64)
         ),
         None => "more images like these would not help".to_owned(),
     };

@@ -68,13 +68,15 @@ fn header(report: &Report, outcome: &Setting, provenance: &Provenance) -> String
          #\n\
          # data set   sha256 {data}\n\
          # images     {images}: {fitted} to fit, {tested} to test; seed {seed}, fit share {share}\n\
+         # groups     {units}, equal files being one; {tested} are tested, by one image each\n\
          # harms      {harms} of {tested}, p-value {p:.3e}; taken alone, at most {bound:.4}\n\
          # accuracy   {accuracy:.4}, of the full cascade {full:.4}, as configured before {before:.4}\n\
          # answers    {answers}\n\
          # cost       {cost:.3} of the full cascade's device time\n\n",
         epsilon = options.epsilon,
         data = provenance.data,
-        images = report.fitted + report.tested,
+        images = report.images(),
+        units = report.units,
         fitted = report.fitted,
         tested = report.tested,
         seed = options.seed,

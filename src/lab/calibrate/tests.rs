@@ -96,7 +96,7 @@ fn the_overlay_says_what_was_certified() {
 
 #[test]
 fn too_few_images_are_refused_with_the_number_that_is_needed() {
-    let Outcome::TooFew(TooFew { images, tested, needed, needed_in_all }) =
+    let Outcome::TooFew(TooFew { images, tested, needed, needed_in_all, .. }) =
         calibrate(&sample(150, 0), OPTIONS).unwrap()
     else {
         panic!("not refused")
@@ -105,6 +105,23 @@ fn too_few_images_are_refused_with_the_number_that_is_needed() {
     assert!((171..175).contains(&needed_in_all), "{needed_in_all}");
     let enough = calibrate(&sample(needed_in_all as usize, 0), OPTIONS).unwrap();
     assert!(matches!(enough, Outcome::Certified(_)), "{enough:?}");
+}
+
+#[test]
+fn groups_count_once_however_large_they_are() {
+    let mut some = sample(600, 3);
+    // Four images, all of one class, make a group.
+    some.groups = (0..600).map(|image| Some((image / 8 * 2 + image % 2).to_string())).collect();
+    let Outcome::TooFew(few) = calibrate(&some, OPTIONS).unwrap() else { panic!("not refused") };
+    assert_eq!((few.images, few.units, few.tested), (600, 150, 100));
+    assert!(few.to_string().starts_with("150 groups are too few"), "{few}");
+    let wider = Options { epsilon: 0.05, ..OPTIONS };
+    let report = match calibrate(&some, wider).unwrap() {
+        Outcome::Certified(report) | Outcome::Nothing { report, .. } => report,
+        Outcome::TooFew(few) => panic!("{few}"),
+    };
+    assert_eq!((report.fitted, report.tested, report.aside), (200, 100, 300));
+    assert!(report.table().contains("600 images in 150 groups"), "{}", report.table());
 }
 
 #[test]
