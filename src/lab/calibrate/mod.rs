@@ -38,8 +38,8 @@ use report::{Figures, Report, Setting, StageReport};
 use split::{Parts, split};
 use walk::{Scores, walk};
 
-/// Most stages of a cascade.
-const MOST_STAGES: usize = 64;
+/// Most stages of a cascade: with more, the combinations of their exits would be too many to try.
+const MOST_STAGES: usize = 8;
 
 /// What an image costs in a stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -175,7 +175,11 @@ impl Sample {
     fn check(&self) -> anyhow::Result<()> {
         let count = self.stages.len();
         ensure!(count >= 2, "the cascade has {count} stage for images: there is no early exit");
-        ensure!(count <= MOST_STAGES, "{count} stages are more than {MOST_STAGES}");
+        ensure!(
+            count <= MOST_STAGES,
+            "{count} stages for images are more than {MOST_STAGES}, whose exits \
+                can be tried together: leave some out of cascade.order"
+        );
         let images = self.labels.len();
         for Stage { name, scores, .. } in &self.stages {
             let found = scores.len();

@@ -179,6 +179,9 @@ fn samples_that_prove_nothing_are_refused() {
     let mut short = sample(600, 0);
     short.stages[1].scores.pop();
     assert!(refused(&short, OPTIONS).contains("599 scores for 600 images"));
+    let mut many = sample(600, 0);
+    many.stages.resize(9, many.stages[0].clone());
+    assert!(refused(&many, OPTIONS).contains("9 stages for images are more than 8"));
     let mut single = sample(600, 0);
     single.stages.pop();
     assert!(refused(&single, OPTIONS).contains("no early exit"));
