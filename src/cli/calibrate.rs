@@ -76,6 +76,7 @@ impl Calibrate {
     pub(super) fn run(self, session: Session<'_>) -> Result<Exit, Failure> {
         let app = session.app(Usually::Quiet)?;
         let plot = self.plot_file()?;
+        warn_of_environment();
         let policy = &app.config().cascade.policy;
         if policy != "cascade" {
             let error = anyhow::anyhow!("cascade.policy is {policy}, which has no early exits");
@@ -122,6 +123,11 @@ impl Calibrate {
         if plot == self.out {
             let message = "--out is a file of settings, and the plot gets the ending .svg".into();
             return Err(usage(message, "name it FILE.toml"));
+        }
+        let folder = self.out.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            let error = anyhow::anyhow!("{} is no folder", folder.display());
+            return Err(Failure::new(error, "make it, or write to a folder that is there"));
         }
         for file in [&self.out, &plot] {
             if file.exists() && !self.force {
@@ -222,8 +228,16 @@ impl Calibrate {
         let cascade = &app.config().cascade;
         let exhausted = serde_json::to_value(cascade.exhausted)?;
         let exhausted = exhausted.as_str().unwrap_or_default().to_owned();
-        let provenance = Provenance { data, order: cascade.order.clone(), exhausted };
-        if let Some(text) = overlay(report, &provenance) {
+        let mut stages = Vec::new();
+        for name in report.stages.iter().map(|stage| &stage.name) {
+            if let Some(stage) = app.config().stages.get(name) {
+                let settings = serde_json::to_string(&stage.settings())?;
+                stages.push(format!("{name}: {} {settings}", stage.spec.backend));
+            }
+        }
+        let order = cascade.order.clone();
+        let provenance = Provenance { data, order, exhausted, stages };
+        if let Some(text) = overlay(report, &provenance)? {
             write_whole(&self.out, text.as_bytes())?;
         }
         report.plot().write(plot)
@@ -241,24 +255,35 @@ impl Calibrate {
             let bound = report.bound();
             serde_json::to_writer(
                 &mut *out,
-                &json!({ "report": report, "bound": bound, "settings": settings, "plot": plot }),
+                &json!({ "report": report, "bound_uncorrected": bound, "settings": settings, "plot": plot }),
             )?;
             writeln!(out)?;
             return Ok(());
         }
         write!(out, "{}", report.table())?;
-        if let (Some(outcome), Some(bound), Some(plot)) = (report.outcome(), report.bound(), plot) {
+        if let (Some(outcome), Some(plot)) = (report.outcome(), plot) {
             let Options { epsilon, delta, .. } = report.options;
             let (harms, tested) = (outcome.harms, report.tested);
             writeln!(
                 out,
-                "\ncertified: {harms} harms of {tested}, at most {epsilon} with confidence {}; taken \
-                 alone, at most {bound:.4}",
+                "\ncertified: {harms} harms of {tested}, at most {epsilon} with confidence {}",
                 1.0 - delta
             )?;
             writeln!(out, "{}\n{}", self.out.display(), plot.display())?;
         }
         Ok(())
+    }
+}
+
+/// Variables that win over the file that is written.
+fn warn_of_environment() {
+    for name in ["CASCADE_THRESHOLD_LOW", "CASCADE_THRESHOLD_HIGH"] {
+        if std::env::var_os(name).is_some() {
+            tell(&format!(
+                "warning: {name} is set in the environment, and wins over the exits in every file\n  \
+                 next: unset it where you serve with what is written here"
+            ));
+        }
     }
 }
 

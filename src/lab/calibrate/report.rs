@@ -134,7 +134,8 @@ impl Report {
         self.settings.get(self.chosen?)
     }
 
-    /// The bound on the harm of the outcome, taken alone, at confidence 1 - delta.
+    /// The bound on the harm of the outcome at confidence 1 - delta, as if no other setting had been
+    /// looked at: not corrected for the choice, so no guarantee. That is epsilon.
     pub fn bound(&self) -> Option<f64> {
         let harms = self.outcome()?.harms;
         Some(exact::upper(harms, self.tested as u64, self.options.delta))

@@ -73,8 +73,9 @@ fn the_overlay_says_what_was_certified() {
         data: "ab".repeat(32),
         order: vec!["quick".into(), "slow".into()],
         exhausted: "last".into(),
+        stages: vec!["quick: scripted {}".into()],
     };
-    let text = overlay(&report, &provenance).unwrap();
+    let text = overlay(&report, &provenance).unwrap().unwrap();
     let table: toml::Table = text.parse().unwrap();
     let [below, above] = report.outcome().unwrap().exits[0];
     let quick = &table["stages"]["quick"];
@@ -87,8 +88,13 @@ fn the_overlay_says_what_was_certified() {
         assert_eq!(told, stage.chosen.spec);
         assert_eq!(table["stages"][&stage.name]["calibration"].as_table().unwrap().len(), 5);
     }
-    for part in ["0.9000", "at most 0.02", &"ab".repeat(32), "600: 200 to fit, 400 to test; seed 1"]
-    {
+    for part in [
+        "0.9000",
+        "# stage      quick: scripted {}\n",
+        "at most 0.02",
+        &"ab".repeat(32),
+        "600: 200 to fit, 400 to test; seed 1",
+    ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
     insta::assert_snapshot!("table", report.table());
@@ -134,13 +140,9 @@ fn where_every_exit_harms_nothing_is_certified() {
     assert!(report.after.is_none() && report.outcome().is_none() && report.bound().is_none());
     assert!(report.settings.iter().all(|setting| !setting.certified));
     assert!(needed_in_all.is_none_or(|images| images > 600), "{needed_in_all:?}");
-    assert!(
-        overlay(
-            &report,
-            &Provenance { data: String::new(), order: vec![], exhausted: String::new() }
-        )
-        .is_none()
-    );
+    let (data, exhausted) = (String::new(), String::new());
+    let provenance = Provenance { data, order: vec![], exhausted, stages: vec![] };
+    assert!(overlay(&report, &provenance).unwrap().is_none());
 }
 
 #[test]
