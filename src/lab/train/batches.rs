@@ -74,11 +74,10 @@ impl Frozen {
             .iter()
             .map(|change| change.as_ref().map(|(name, vary)| (name.as_str(), vary.as_ref())))
             .collect();
-        let versions = |example| {
-            let Example { picture, .. } = example;
-            changes.iter().map(move |vary| Item { picture, vary: *vary })
-        };
-        let items: Vec<Item<'_>> = set.examples.iter().flat_map(versions).collect();
+        let mut items = Vec::with_capacity(set.examples.len() * changes.len());
+        for Example { picture, .. } in &set.examples {
+            items.extend(changes.iter().map(|vary| Item { picture, vary: *vary }));
+        }
         let of = items.len() as u64;
         let rows = features::compute_items(spec, &items, &|done| progress(done, of))?;
         let shape = (rows.len(), rows.width);
