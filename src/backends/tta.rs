@@ -99,16 +99,7 @@ impl Tta {
         Ok(Self { inner, variants: spec.variants(), max_batch: ctx.max_batch.max(1), spec })
     }
 
-    /// What the inner backend says of each input: in batches of the stage's largest size, and in
-    /// halves of those where one is too big.
-    fn ask(&mut self, inputs: &[Input]) -> Result<Vec<Prediction>, BackendError> {
-        let mut said = Vec::with_capacity(inputs.len());
-        for chunk in inputs.chunks(self.max_batch) {
-            self.ask_halving(chunk, &mut said)?;
-        }
-        Ok(said)
-    }
-
+    /// Asks about a batch, in halves where it is too big.
     fn ask_halving(
         &mut self,
         inputs: &[Input],
@@ -133,13 +124,15 @@ impl Tta {
 
 impl Backend for Tta {
     fn infer(&mut self, inputs: &[Input]) -> Result<Vec<Prediction>, BackendError> {
-        let mut all = Vec::with_capacity(inputs.len() * self.variants.len());
-        for input in inputs {
-            for variant in &self.variants {
-                all.push(varied(input, *variant)?);
-            }
+        let of = |input| self.variants.iter().map(move |variant| (input, *variant));
+        let pairs: Vec<(&Input, Variant)> = inputs.iter().flat_map(of).collect();
+        let mut said = Vec::with_capacity(pairs.len());
+        // One batch of variants is there at a time: they are whole pictures.
+        for batch in pairs.chunks(self.max_batch) {
+            let of = |(input, variant): &(&Input, Variant)| varied(input, *variant);
+            let batch = batch.iter().map(of).collect::<anyhow::Result<Vec<Input>>>()?;
+            self.ask_halving(&batch, &mut said)?;
         }
-        let said = self.ask(&all)?;
         Ok(said.chunks(self.variants.len()).map(merged).collect())
     }
 

@@ -13,9 +13,10 @@ use super::session::{Session, Usually, progress, tell};
 use crate::actors::Engine;
 use crate::app::{App, Exit};
 use crate::lab::answers;
-use crate::lab::calibrate::measure::{digest, measure};
+use crate::lab::calibrate::measure::{digest, digests, measure};
 use crate::lab::calibrate::overlay::{Provenance, overlay};
 use crate::lab::calibrate::report::Report;
+use crate::lab::calibrate::split::{count, grouped};
 use crate::lab::calibrate::{
     Divided, Options, Outcome, Sample, Stage, TooFew, calibrate, divide, takes_images,
 };
@@ -75,6 +76,7 @@ impl Calibrate {
     pub(super) fn run(self, session: Session<'_>) -> Result<Exit, Failure> {
         let app = session.app(Usually::Quiet)?;
         let plot = self.plot_file()?;
+        warn_of_environment();
         let policy = &app.config().cascade.policy;
         if policy != "cascade" {
             let error = anyhow::anyhow!("cascade.policy is {policy}, which has no early exits");
@@ -83,7 +85,11 @@ impl Calibrate {
         }
         let next = "name a folder of labelled images; `roadcrew scenes` makes one";
         let examples = dataset::load(&self.data).map_err(|e| Failure::new(e, next))?;
-        let sample = self.sample(&app, &examples)?;
+        // Before anything is measured: it is the digest of what is asked about.
+        let next = "check that the images can be read";
+        let digests = digests(&examples).map_err(|e| Failure::new(e, next))?;
+        let data = digest(&examples, &digests);
+        let sample = self.sample(&app, &examples, &digests)?;
         let outcome = calibrate(&sample, self.options()).map_err(unfit)?;
         let out = session.out;
         match outcome {
@@ -93,8 +99,6 @@ impl Calibrate {
                 Err(nothing(&report, needed_in_all))
             }
             Outcome::Certified(report) => {
-                let next = "check that the images can still be read";
-                let data = digest(&examples).map_err(|e| Failure::new(e, next))?;
                 let written = self.write(&app, &report, data, &plot);
                 written.map_err(|e| Failure::new(e, "write to a folder that is there"))?;
                 self.print(&report, Some(&plot), out)?;
@@ -120,6 +124,11 @@ impl Calibrate {
             let message = "--out is a file of settings, and the plot gets the ending .svg".into();
             return Err(usage(message, "name it FILE.toml"));
         }
+        let folder = self.out.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            let error = anyhow::anyhow!("{} is no folder", folder.display());
+            return Err(Failure::new(error, "make it, or write to a folder that is there"));
+        }
         for file in [&self.out, &plot] {
             if file.exists() && !self.force {
                 let message = format!("{} is there already", file.display());
@@ -133,19 +142,27 @@ impl Calibrate {
     }
 
     /// What every stage says of every image, unless that cannot prove anything.
-    fn sample(&self, app: &App, examples: &[Example]) -> Result<Sample, Failure> {
+    fn sample(
+        &self,
+        app: &App,
+        examples: &[Example],
+        digests: &[String],
+    ) -> Result<Sample, Failure> {
         let labels: Vec<bool> = examples.iter().map(|example| example.roadwork).collect();
         let groups: Vec<Option<String>> =
             examples.iter().map(|example| example.picture.group.clone()).collect();
+        let groups = grouped(&groups, digests);
         let divided = divide(&labels, &groups, self.options()).map_err(unfit)?;
         if let Divided::TooFew(few) = divided {
             return Err(self.too_few(few));
         }
         if groups.iter().any(Option::is_some) {
-            tell(
-                "warning: the images come in groups, and the guarantee counts images\n  next: take \
-                 the images of few groups for fewer than they are, or one image of each group",
-            );
+            let (images, units) = (groups.len(), count(&groups));
+            tell(&format!(
+                "warning: {images} images come in {units} groups, equal files being one\n  next: \
+                 nothing; groups are tested by one image each, and the guarantee is about a group drawn \
+                 as these were"
+            ));
         }
         let pictures: Vec<&Picture> = examples.iter().map(|example| &example.picture).collect();
         let config = app.config();
@@ -197,9 +214,9 @@ impl Calibrate {
 
     fn too_few(&self, few: TooFew) -> Failure {
         let next = format!(
-            "label {} images more, or ask for less: a larger --epsilon ({}) or --delta ({}), or a \
+            "label {} more, or ask for less: a larger --epsilon ({}) or --delta ({}), or a \
              smaller --fit-share ({})",
-            few.needed_in_all.saturating_sub(few.images as u64).max(1),
+            few.needed_in_all.saturating_sub(few.units as u64).max(1),
             self.epsilon,
             self.delta,
             self.fit_share
@@ -211,8 +228,16 @@ impl Calibrate {
         let cascade = &app.config().cascade;
         let exhausted = serde_json::to_value(cascade.exhausted)?;
         let exhausted = exhausted.as_str().unwrap_or_default().to_owned();
-        let provenance = Provenance { data, order: cascade.order.clone(), exhausted };
-        if let Some(text) = overlay(report, &provenance) {
+        let mut stages = Vec::new();
+        for name in report.stages.iter().map(|stage| &stage.name) {
+            if let Some(stage) = app.config().stages.get(name) {
+                let settings = serde_json::to_string(&stage.settings())?;
+                stages.push(format!("{name}: {} {settings}", stage.spec.backend));
+            }
+        }
+        let order = cascade.order.clone();
+        let provenance = Provenance { data, order, exhausted, stages };
+        if let Some(text) = overlay(report, &provenance)? {
             write_whole(&self.out, text.as_bytes())?;
         }
         report.plot().write(plot)
@@ -230,24 +255,35 @@ impl Calibrate {
             let bound = report.bound();
             serde_json::to_writer(
                 &mut *out,
-                &json!({ "report": report, "bound": bound, "settings": settings, "plot": plot }),
+                &json!({ "report": report, "bound_uncorrected": bound, "settings": settings, "plot": plot }),
             )?;
             writeln!(out)?;
             return Ok(());
         }
         write!(out, "{}", report.table())?;
-        if let (Some(outcome), Some(bound), Some(plot)) = (report.outcome(), report.bound(), plot) {
+        if let (Some(outcome), Some(plot)) = (report.outcome(), plot) {
             let Options { epsilon, delta, .. } = report.options;
             let (harms, tested) = (outcome.harms, report.tested);
             writeln!(
                 out,
-                "\ncertified: {harms} harms of {tested}, at most {epsilon} with confidence {}; taken \
-                 alone, at most {bound:.4}",
+                "\ncertified: {harms} harms of {tested}, at most {epsilon} with confidence {}",
                 1.0 - delta
             )?;
             writeln!(out, "{}\n{}", self.out.display(), plot.display())?;
         }
         Ok(())
+    }
+}
+
+/// Variables that win over the file that is written.
+fn warn_of_environment() {
+    for name in ["CASCADE_THRESHOLD_LOW", "CASCADE_THRESHOLD_HIGH"] {
+        if std::env::var_os(name).is_some() {
+            tell(&format!(
+                "warning: {name} is set in the environment, and wins over the exits in every file\n  \
+                 next: unset it where you serve with what is written here"
+            ));
+        }
     }
 }
 
@@ -274,11 +310,12 @@ fn nothing(report: &Report, needed_in_all: Option<u64>) -> Failure {
          wrong where the full cascade is right for {} of {tested} images",
         safest.harms
     );
-    let images = report.fitted + tested;
+    let units = report.units;
+    let noun = if units == report.images() { "images" } else { "groups" };
     let more = match needed_in_all {
         Some(needed) => format!(
-            "if that went on at the same rate, about {} images more would certify it",
-            needed.saturating_sub(images as u64)
+            "if that went on at the same rate, about {} {noun} more would certify it",
+            needed.saturating_sub(units as u64)
         ),
         None => "more images like these would not help".to_owned(),
     };

@@ -22,7 +22,8 @@ use crate::lab::records::{read, records};
 /// Then validators are simulated: label drawn with one half, an image of that label, windows of 100
 /// and 10 answers, reward (0.5 MCC + 0.5 accuracy) cubed, moving average of 5 %.
 ///
-/// Failures given as options happen in every simulation; the table adds one more to each.
+/// Failures given as options happen in every simulation; the table adds one more to each, if there is
+/// room for it. Origins and levels are mixed as in the data: mix the data as the subnet does.
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub(super) struct SimulateValidator {
@@ -208,14 +209,19 @@ impl Outcome {
         )?;
         for cost in &self.costs {
             let Cost { what, steady, deepest, error, .. } = cost;
-            let what = match cost.recovers {
-                Some(_) => format!("{what} of {:.1} h", self.hours(cost.faults.outage)),
-                None => what.clone(),
+            let is_outage = cost.faults.outage > 0;
+            let what = if is_outage {
+                format!("{what} of {:.1} h", self.hours(cost.faults.outage))
+            } else {
+                what.clone()
             };
             write!(out, "{what:<28} {steady:>9.4} {:>+9.4} {error:>7.4}", -cost.cost)?;
             match cost.recovers {
                 Some(n) => {
                     writeln!(out, " {:>+9.4}, made good after {:.1} h", -deepest, self.hours(n))?;
+                }
+                None if is_outage => {
+                    writeln!(out, " {:>+9.4}, not made good within the simulation", -deepest)?;
                 }
                 None => writeln!(out)?,
             }

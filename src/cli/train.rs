@@ -1,5 +1,6 @@
 //! `roadcrew train`
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,26 +12,31 @@ use super::offline::{places, with_engine};
 use super::session::{Session, Usually, progress, tell};
 use crate::actors::Engine;
 use crate::app::{App, Exit};
+use crate::image::ImageLimits;
 use crate::lab::answers::{Options, ask};
+use crate::lab::plot::{Kind, Plot, Series};
 use crate::lab::train::{
-    Distillation, Epoch, Recipe, TrainSpec, Watcher, train, training_examples, write_scores,
+    Distillation, Epoch, Recipe, TrainSpec, Trained, Watcher, check, ensure_distinct, train,
+    training_examples, write_scores,
 };
 
 /// Train a model on labelled images: a new head on a frozen backbone, or the whole network
 ///
 /// How it is trained is a recipe, a TOML file; config/train/default.toml is the default and documents
-/// every key. OUT becomes a model folder that a stage can name; it also holds metrics.json and the
-/// checkpoint that --resume goes on from.
+/// every key. OUT becomes a model folder that a stage can name; it also holds metrics.json,
+/// training.svg and the checkpoint that --resume goes on from. Without --validation a tenth of the
+/// images is held out, groups and identical files undivided.
 #[derive(Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Train {
     /// Labelled images to learn from; may be repeated
     #[arg(long, value_name = "DATA", required = true)]
     data: Vec<PathBuf>,
-    /// Labelled images to judge by, may be repeated; by default every tenth image of --data
+    /// Labelled images to judge by; may be repeated
     #[arg(long, value_name = "DATA")]
     validation: Vec<PathBuf>,
-    /// Model folder to start from: config.json, preprocessor_config.json and weights
+    /// Model to start from: embedded:NAME, or a folder with config.json, preprocessor_config.json and
+    /// weights
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// Where the trained model folder goes
@@ -40,13 +46,13 @@ pub(super) struct Train {
     #[arg(long, value_name = "FILE")]
     recipe: Option<PathBuf>,
     /// Most passes over the data, instead of the recipe's
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     epochs: Option<usize>,
     /// Images per step, instead of the recipe's
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     batch: Option<usize>,
     /// Highest learning rate, instead of the recipe's
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = rate)]
     learning_rate: Option<f64>,
     /// Seed of everything random, instead of the recipe's; repeated, the best run is kept
     #[arg(long, value_name = "S")]
@@ -60,15 +66,29 @@ pub(super) struct Train {
     /// Go on from the checkpoint in --out
     #[arg(long)]
     resume: bool,
+    /// Print what came out as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n >= 1).ok_or_else(|| "it must be a whole number from 1".into())
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| (0.0..=1.0).contains(rate));
+    rate.ok_or_else(|| "it must be from 0 to 1".into())
 }
 
 impl Train {
     pub(super) fn run(self, session: Session<'_>) -> Result<Exit, Failure> {
         let app = session.app(Usually::Quiet)?;
         app.prepare_process();
-        let teacher = self.teacher.clone();
+        let (teacher, json) = (self.teacher.clone(), self.json);
         let next = "correct what is named above; config/train/default.toml documents every key";
-        let spec = self.spec().map_err(|error| Failure::new(error, next))?;
+        let mut spec = self.spec().map_err(|error| Failure::new(error, next))?;
+        spec.limits = app.config().image;
+        check(&spec).map_err(|error| Failure::new(error, next))?;
         if let Some(stage) = teacher {
             teach(&app, &stage, &spec)?;
         }
@@ -76,18 +96,19 @@ impl Train {
         let trained = train(&spec, &bar);
         bar.0.finish_and_clear();
         let next = "correct what is named above; --resume goes on from the last epoch";
-        let trained = trained.map_err(|error| Failure::new(error, next))?;
+        let failed = |error| Failure::new(error, next);
+        let trained = trained.map_err(failed)?;
+        curves(&trained).write(&spec.out.join("training.svg")).map_err(failed)?;
         let out = session.out;
-        serde_json::to_writer(&mut *out, &trained)?;
-        writeln!(out)?;
-        let folder = spec.out.display();
-        if let [_, _, ..] = trained.mcc_by_seed[..] {
-            let seeds = trained.mcc_by_seed.iter().map(|(seed, mcc)| format!("{seed}: {mcc:.4}"));
-            tell(&format!("MCC by seed: {}", seeds.collect::<Vec<_>>().join(", ")));
+        if json {
+            serde_json::to_writer(&mut *out, &trained)?;
+            writeln!(out)?;
+        } else {
+            print(&trained, out)?;
         }
-        let next = "roadcrew evaluate DIR --set stages.screen.classifier.model";
-        let (epoch, seed) = (trained.history.best, trained.seed);
-        tell(&format!("epoch {epoch} of seed {seed} is in {folder}; try it: {next}={folder}"));
+        let folder = spec.out.display();
+        let next = "roadcrew evaluate DATA --set stages.screen.classifier.model";
+        tell(&format!("the model is in {folder}; try it: {next}={folder}"));
         Ok(Exit::Ok)
     }
 
@@ -108,7 +129,45 @@ impl Train {
             });
         }
         let Self { data, validation, model, out, cache, resume, .. } = self;
-        Ok(TrainSpec { data, validation, model, out, recipe, cache, resume })
+        let limits = ImageLimits::default();
+        Ok(TrainSpec { data, validation, model, out, recipe, cache, limits, resume })
+    }
+}
+
+/// One line for each epoch, and one for each seed if there are several.
+fn print(trained: &Trained, out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(out, "epoch       loss  validation   accuracy        MCC    seconds")?;
+    for epoch in &trained.history.epochs {
+        let Epoch { epoch, train_loss, validation_loss, accuracy, mcc, seconds, .. } = epoch;
+        let kept = if *epoch == trained.history.best { "  kept" } else { "" };
+        write!(out, "{epoch:>5} {train_loss:>10.4}  {validation_loss:>10.4} {accuracy:>10.4}")?;
+        writeln!(out, " {mcc:>10.4} {seconds:>10.1}{kept}")?;
+    }
+    if let [_, _, ..] = trained.mcc_by_seed[..] {
+        for (seed, mcc) in &trained.mcc_by_seed {
+            let kept = if *seed == trained.seed { "  kept" } else { "" };
+            writeln!(out, "seed {seed}: MCC {mcc:.4}{kept}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Losses and MCC over the epochs.
+fn curves(trained: &Trained) -> Plot {
+    let curve = |name: &str, figure: fn(&Epoch) -> f64| Series {
+        name: name.into(),
+        kind: Kind::Line,
+        points: trained.history.epochs.iter().map(|e| (e.epoch as f64, figure(e))).collect(),
+    };
+    Plot {
+        title: "Training".into(),
+        x: "epoch".into(),
+        y: "loss, MCC".into(),
+        series: vec![
+            curve("loss", |e| e.train_loss),
+            curve("validation loss", |e| e.validation_loss),
+            curve("validation MCC", |e| e.mcc),
+        ],
     }
 }
 
@@ -126,6 +185,7 @@ fn teach(app: &App, stage: &str, spec: &TrainSpec) -> Result<(), Failure> {
     let next = "correct what is named above";
     let failed = |error| Failure::new(error, next);
     let examples = training_examples(spec).map_err(failed)?;
+    ensure_distinct(&examples).map_err(failed)?;
     let options = Options {
         concurrency: places(&alone),
         deadline: Duration::from_secs(600),

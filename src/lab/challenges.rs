@@ -15,6 +15,8 @@ use super::validator::{MISS, Validator};
 
 /// Challenges after which the windows are full and the average has forgotten how it began.
 pub const SETTLED: usize = 200;
+/// Most challenges of all runs together: each keeps its score.
+const MOST: usize = 20_000_000;
 /// A number that no class is, as a model without a sigmoid would answer.
 const OUT_OF_RANGE: f64 = 1.7;
 
@@ -142,14 +144,15 @@ impl Curve {
     }
 
     /// The deepest point below another curve of the same draws, and the challenges from the first
-    /// difference until both agree within a hundredth of the score.
-    pub fn dip(&self, without: &Self) -> (f64, usize) {
+    /// difference until both agree within a hundredth of the score; `None` if they end apart.
+    pub fn dip(&self, without: &Self) -> (f64, Option<usize>) {
         let below = self.mean.iter().zip(&without.mean).map(|(a, b)| b - a);
         let below: Vec<f64> = below.collect();
         let first = below.iter().position(|d| *d > 0.0).unwrap_or(0);
         let near = 0.01 * without.steady();
         let last = below.iter().rposition(|d| *d > near).map_or(first, |index| index + 1);
-        (below.iter().copied().fold(0.0, f64::max), last - first)
+        let recovers = (last < below.len() || below.is_empty()).then(|| last.saturating_sub(first));
+        (below.iter().copied().fold(0.0, f64::max), recovers)
     }
 }
 
@@ -166,12 +169,17 @@ fn standard_error(values: &[f64]) -> f64 {
 /// Runs the challenges.
 ///
 /// # Errors
-/// If the faults are none, or there are too few challenges for a score to settle.
+/// If the faults are none, there are too few challenges for a score to settle, or too many in all.
 pub fn simulate(pool: &Pool, faults: &Faults, plan: &Plan) -> Result<Curve> {
     faults.check()?;
     let Plan { challenges, runs, .. } = *plan;
     ensure!(challenges > SETTLED, "a score settles in {SETTLED} challenges: simulate more");
     ensure!(runs > 0, "there must be a run");
+    let all = challenges.saturating_mul(runs);
+    ensure!(
+        all <= MOST,
+        "{runs} runs of {challenges} challenges are {all}, more than {MOST}: simulate fewer of either"
+    );
     let scores: Vec<Vec<f64>> =
         (0..runs as u64).into_par_iter().map(|run| one(pool, faults, plan, run)).collect();
     let mut curve =
@@ -263,18 +271,20 @@ pub struct Cost {
     pub error: f64,
     /// How far the mean falls at most.
     pub deepest: f64,
-    /// Challenges until the mean is back within a hundredth; none if the failure lasts.
+    /// Challenges until the mean is back within a hundredth; none if the failure lasts, or the
+    /// simulation ends before.
     pub recovers: Option<usize>,
 }
 
-/// The usual failures, each on top of what already fails. An outage takes `outage` challenges.
+/// The usual failures, each on top of what already fails, as long as that leaves room for it. An outage
+/// takes `outage` challenges.
 pub fn usual(base: Faults, outage: usize) -> Vec<(String, Faults)> {
     let share = |what: &str, set: &dyn Fn(&mut Faults)| {
         let mut faults = base;
         set(&mut faults);
         (what.to_owned(), faults)
     };
-    vec![
+    let mut kinds = vec![
         share("1 % missed", &|f| f.miss += 0.01),
         share("5 % missed", &|f| f.miss += 0.05),
         share("1 % answered 0.5 instead", &|f| f.prior += 0.01),
@@ -285,7 +295,9 @@ pub fn usual(base: Faults, outage: usize) -> Vec<(String, Faults)> {
         share("an outage", &|f| f.outage += outage),
         share("a point of accuracy less", &|f| f.accuracy -= 0.01),
         share("a point of accuracy more", &|f| f.accuracy += 0.01),
-    ]
+    ];
+    kinds.retain(|(_, faults)| faults.check().is_ok());
+    kinds
 }
 
 /// What each of these failures costs against the base curve of the same plan.
@@ -303,7 +315,7 @@ pub fn costs(
     for (what, faults) in kinds {
         let curve = simulate(pool, &faults, plan)?;
         let ((cost, error), (deepest, recovers)) = (curve.costs(base), curve.dip(base));
-        let recovers = (faults.outage > 0).then_some(recovers);
+        let recovers = recovers.filter(|_| faults.outage > 0);
         costs.push(Cost { what, faults, steady: curve.steady(), cost, error, deepest, recovers });
         progress(costs.len() as u64);
     }

@@ -5,7 +5,7 @@ const PLAN: Plan = Plan { challenges: 500, runs: 200, seed: 1 };
 /// A hundred images of each label, `wrong` of which are answered wrongly.
 fn pool(wrong: usize) -> Pool {
     let one = |index: usize| {
-        let label = index % 2 == 0;
+        let label = index.is_multiple_of(2);
         let said = label == (index / 2 >= wrong);
         (label, Some(if said { 0.9 } else { 0.1 }))
     };
@@ -80,8 +80,11 @@ fn an_outage_is_a_dip_that_fills() {
     let (deepest, recovers) = curve(0, Faults { outage: 3, ..Faults::default() }).dip(&base);
     // Three rewards of a twentieth each, decaying.
     assert!((deepest - (1.0 - 0.95_f64.powi(3))).abs() < 1e-3, "{deepest}");
-    assert!((45..60).contains(&recovers), "{recovers}");
-    assert_eq!(base.dip(&base), (0.0, 0));
+    assert!(recovers.is_some_and(|n| (45..60).contains(&n)), "{recovers:?}");
+    assert_eq!(base.dip(&base), (0.0, Some(0)));
+    // Longer than what is simulated.
+    let (_, recovers) = curve(0, Faults { outage: 400, ..Faults::default() }).dip(&base);
+    assert_eq!(recovers, None);
 }
 
 #[test]
@@ -104,6 +107,15 @@ fn what_cannot_be_simulated_is_refused() {
     assert!(refused(Faults { miss: 0.6, prior: 0.6, ..none }, PLAN));
     assert!(refused(none, Plan { challenges: SETTLED, ..PLAN }));
     assert!(refused(none, Plan { runs: 0, ..PLAN }));
+    assert!(refused(none, Plan { runs: 100_000, ..PLAN }));
+}
+
+#[test]
+fn a_failure_that_there_is_no_room_for_is_left_out() {
+    let full = Faults { miss: 0.97, ..Faults::default() };
+    let left: Vec<_> = usual(full, 3).into_iter().map(|(what, _)| what).collect();
+    assert_eq!(left.len(), 8, "{left:?}");
+    assert!(!left.iter().any(|what| what.starts_with("5 %")), "{left:?}");
 }
 
 #[test]

@@ -31,6 +31,8 @@ fn of(example: &Example, limits: &ImageLimits) -> Result<Facets> {
     let label = if example.roadwork { "roadwork" } else { "none" };
     let mut known = vec![("label", label.to_owned())];
     known.extend(picture.origin.clone().map(|origin| ("origin", origin)));
+    let level = picture.transform_level;
+    known.extend(level.map(|level| ("transform level", level.to_string())));
     let pixels = match &picture.scene {
         Some(scene) => u64::from(scene.width) * u64::from(scene.height),
         None => {
@@ -71,10 +73,16 @@ mod tests {
         image::GrayImage::new(600, 500).save(&path).unwrap();
         let mut picture = Picture::file("a.png".into(), path.clone());
         picture.origin = Some("real".into());
+        picture.transform_level = Some(2);
         let example = Example { picture, roadwork: true };
         let limits = ImageLimits::default();
         let found = facets(std::slice::from_ref(&example), &limits).unwrap().remove(0);
-        let expected = [("label", "roadwork"), ("origin", "real"), ("size", SIZES[2].1)];
+        let expected = [
+            ("label", "roadwork"),
+            ("origin", "real"),
+            ("transform level", "2"),
+            ("size", SIZES[2].1),
+        ];
         assert_eq!(found, expected.map(|(name, value)| (name, value.to_owned())));
         fs_err::write(&path, b"no image").unwrap();
         assert!(facets(&[example], &limits).unwrap_err().to_string().contains("a.png"));

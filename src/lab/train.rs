@@ -8,6 +8,7 @@ mod batches;
 mod checkpoint;
 mod curriculum;
 mod loss;
+mod material;
 mod network;
 mod optimizer;
 mod recipe;
@@ -20,13 +21,17 @@ use anyhow::Context as _;
 use rand::{RngCore as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::dataset::{self, Example};
-use super::files::write_json;
+use super::features::FeatureSpec;
+use super::files::{write_json, write_whole};
 use super::scores::Confusion;
 use crate::calibration::sigmoid;
 use crate::clock;
-use batches::{Batches, Variation};
+use crate::image::ImageLimits;
+use crate::models::ModelFiles;
+use batches::{Batches, Frozen, Variation};
 use checkpoint::Checkpoint;
 use network::Network;
 use optimizer::{AdamW, cosine};
@@ -35,7 +40,7 @@ use set::Set;
 pub use curriculum::Curriculum;
 pub use loss::Distillation;
 pub use recipe::{ClassWeights, DEFAULT, Features, HeadStart, Recipe, Scope};
-pub use set::write_scores;
+pub use set::{ensure_distinct, write_scores};
 
 /// Batches that are made ahead of the step that needs them.
 const AHEAD: usize = 2;
@@ -60,6 +65,9 @@ pub struct TrainSpec {
     /// Where the features of a frozen backbone are kept.
     #[serde(skip)]
     pub cache: PathBuf,
+    /// What is decoded.
+    #[serde(skip)]
+    pub limits: ImageLimits,
     /// Go on from the checkpoint in `out`.
     #[serde(skip)]
     pub resume: bool,
@@ -140,23 +148,42 @@ pub trait Watcher {
 /// the checkpoint. With several seeds each has its own folder below `out`, and the best is copied.
 ///
 /// # Errors
-/// Unreadable data or model files, a checkpoint of another run, a full disk.
+/// Unreadable data or model files, a folder that is not free, a checkpoint of another run, a full disk.
 pub fn train(spec: &TrainSpec, watcher: &dyn Watcher) -> anyhow::Result<Trained> {
-    spec.recipe.check()?;
-    let (train, validation) = split(spec)?;
+    check(spec)?;
+    let (train, validation) = material::parts(spec)?;
     let train = Set::new(train, &spec.recipe).context("training images")?;
-    let judged =
-        Recipe { distillation: None, class_weights: ClassWeights::None, ..spec.recipe.clone() };
-    let validation = Set::new(validation, &judged).context("validation images")?;
+    let judging = spec.recipe.judging();
+    let validation = Set::new(validation, &judging).context("validation images")?;
+    let frozen = match spec.recipe.scope {
+        Scope::Head => Some(freeze(spec, [&train, &validation], watcher)?),
+        Scope::All => None,
+    };
+    let material = digest(spec, [&train, &validation])?;
     let mut runs = Vec::new();
-    for seed in &spec.recipe.seeds {
-        let out = match spec.recipe.seeds.len() {
-            1 => spec.out.clone(),
-            _ => spec.out.join(format!("seed-{seed}")),
+    for (seed, out) in spec.recipe.seeds.iter().zip(material::folders(spec)) {
+        let network = Network::new(&spec.model, &spec.recipe, *seed)?;
+        let [learnt, judged] = match &frozen {
+            Some([learnt, judged]) => [Some(learnt), Some(judged)],
+            None => [None, None],
+        };
+        let batches = |set, recipe, variation, frozen| {
+            Batches::new(&network, set, recipe, variation, frozen).within(spec.limits)
+        };
+        let run = Run {
+            spec,
+            seed: *seed,
+            out: &out,
+            material: &material,
+            network: &network,
+            train: batches(&train, &spec.recipe, Variation::Free, learnt),
+            validation: batches(&validation, &judging, Variation::Fixed, judged),
+            sets: [&train, &validation],
+            watcher,
         };
         fs_err::create_dir_all(&out)?;
-        let run = Run { spec, seed: *seed, out, train: &train, validation: &validation, watcher };
-        runs.push((*seed, run.out.clone(), run.run(&judged)?));
+        let history = run.run()?;
+        runs.push((*seed, out, history));
     }
     let mcc = |history: &History| history.best_epoch().map_or(f64::NEG_INFINITY, |epoch| epoch.mcc);
     let mcc_by_seed = runs.iter().map(|(seed, _, history)| (*seed, mcc(history))).collect();
@@ -168,10 +195,53 @@ pub fn train(spec: &TrainSpec, watcher: &dyn Watcher) -> anyhow::Result<Trained>
     Ok(Trained { seed, history, mcc_by_seed })
 }
 
-/// Copies the files of a trained model, each whole.
+/// What can be refused before anything is computed.
+///
+/// # Errors
+/// A recipe that cannot work, a folder that is not free, or nothing to resume.
+pub fn check(spec: &TrainSpec) -> anyhow::Result<()> {
+    spec.recipe.check()?;
+    material::may_write(spec)
+}
+
+/// The features of both sets, which no seed changes.
+fn freeze(
+    spec: &TrainSpec,
+    [train, validation]: [&Set; 2],
+    watcher: &dyn Watcher,
+) -> anyhow::Result<[Frozen; 2]> {
+    let first = spec.recipe.seeds.first().copied().unwrap_or_default();
+    let pooling = Network::new(&spec.model, &spec.recipe, first)?.pooling();
+    let model = spec.model.to_string_lossy();
+    let features = FeatureSpec {
+        model: &model,
+        pooling: Some(pooling),
+        cache: &spec.cache,
+        limits: spec.limits,
+    };
+    let progress = |done, of| watcher.features(done, of);
+    let of = |set, variation| Frozen::of(set, &spec.recipe, variation, &features, &progress);
+    Ok([
+        of(train, Variation::Free).context("training images")?,
+        of(validation, Variation::Fixed).context("validation images")?,
+    ])
+}
+
+/// SHA-256 of everything that a run depends on besides its settings.
+fn digest(spec: &TrainSpec, sets: [&Set; 2]) -> anyhow::Result<String> {
+    let model = ModelFiles::named(&spec.model.to_string_lossy())?.digest()?;
+    let [train, validation] = sets.map(Set::digest);
+    Ok(format!("{:x}", Sha256::digest(format!("{model} {train} {validation}"))))
+}
+
+/// Copies a run's model, each file whole.
 fn copy_model(from: &Path, to: &Path) -> anyhow::Result<()> {
-    for name in network::FILES.iter().chain(&["metrics.json"]) {
-        super::files::write_whole(&to.join(name), &fs_err::read(from.join(name))?)?;
+    for entry in fs_err::read_dir(from)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name != checkpoint::NAME && entry.file_type()?.is_file() {
+            write_whole(&to.join(name), &fs_err::read(entry.path())?)?;
+        }
     }
     Ok(())
 }
@@ -181,72 +251,40 @@ fn copy_model(from: &Path, to: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// If they cannot be read.
 pub fn training_examples(spec: &TrainSpec) -> anyhow::Result<Vec<Example>> {
-    split(spec).map(|(train, _)| train)
-}
-
-/// Training and validation examples.
-fn split(spec: &TrainSpec) -> anyhow::Result<(Vec<Example>, Vec<Example>)> {
-    let load = |folders: &[PathBuf]| -> anyhow::Result<Vec<Example>> {
-        let sets = folders.iter().map(|folder| dataset::load(folder));
-        Ok(sets.collect::<anyhow::Result<Vec<_>>>()?.into_iter().flatten().collect())
-    };
-    let all = load(&spec.data)?;
-    if !spec.validation.is_empty() {
-        return Ok((all, load(&spec.validation)?));
-    }
-    let (held, rest): (Vec<_>, Vec<_>) =
-        all.into_iter().enumerate().partition(|(i, _)| i % 10 == 9);
-    anyhow::ensure!(!held.is_empty(), "fewer than ten images: name a validation set");
-    let examples = |part: Vec<(usize, Example)>| part.into_iter().map(|(_, e)| e).collect();
-    Ok((examples(rest), examples(held)))
+    material::parts(spec).map(|(train, _)| train)
 }
 
 /// One seed's run.
 struct Run<'a> {
     spec: &'a TrainSpec,
     seed: u64,
-    out: PathBuf,
-    train: &'a Set,
-    validation: &'a Set,
-    watcher: &'a dyn Watcher,
-}
-
-/// What an epoch needs.
-struct Material<'a> {
+    out: &'a Path,
+    material: &'a str,
     network: &'a Network,
     train: Batches<'a>,
     validation: Batches<'a>,
+    /// What is learnt from, and what is judged by.
+    sets: [&'a Set; 2],
+    watcher: &'a dyn Watcher,
 }
 
 impl Run<'_> {
-    fn run(&self, judged: &Recipe) -> anyhow::Result<History> {
+    fn run(&self) -> anyhow::Result<History> {
         let recipe = &self.spec.recipe;
-        let network = Network::new(&self.spec.model, recipe, self.seed)?;
-        let mut optimizer = AdamW::new(network.trained(), recipe.weight_decay, recipe.ema)?;
+        let mut optimizer = AdamW::new(self.network.trained(), recipe.weight_decay, recipe.ema)?;
         let mut history = History::default();
-        let checkpoint = Checkpoint::of(self.spec, &self.out);
-        if self.spec.resume && checkpoint.exists() {
+        let checkpoint = Checkpoint::of(self.spec, self.material.to_owned(), self.out);
+        if checkpoint.exists() {
             history = checkpoint.load(&mut optimizer)?;
-        } else if !self.spec.resume {
-            checkpoint.must_not_exist()?;
         }
-        let mut train = Batches::new(&network, self.train, recipe, Variation::Free);
-        let mut validation = Batches::new(&network, self.validation, judged, Variation::Fixed);
-        if network.is_frozen() {
-            let (model, cache) = (&self.spec.model, &self.spec.cache);
-            let progress = |done, of| self.watcher.features(done, of);
-            train = train.freeze(model, cache, &progress).context("training images")?;
-            validation = validation.freeze(model, cache, &progress).context("validation images")?;
-        }
-        let material = Material { network: &network, train, validation };
         while history.epochs.len() < recipe.epochs && history.stale() < recipe.patience {
-            let epoch = self.epoch(history.epochs.len(), &material, &mut optimizer)?;
+            let epoch = self.epoch(history.epochs.len(), &mut optimizer)?;
             self.watcher.epoch(&epoch);
             let better = history.is_better(&epoch);
             history.epochs.push(epoch);
             if better {
                 history.best = history.epochs.len();
-                optimizer.averaged(|| network.export(&self.out))??;
+                optimizer.averaged(|| self.network.export(self.out))??;
             }
             history.stopped_early =
                 history.stale() >= recipe.patience && history.epochs.len() < recipe.epochs;
@@ -257,53 +295,42 @@ impl Run<'_> {
     }
 
     /// Trains for an epoch, counted from 0, and judges what has come of it.
-    fn epoch(
-        &self,
-        epoch: usize,
-        material: &Material<'_>,
-        optimizer: &mut AdamW,
-    ) -> anyhow::Result<Epoch> {
+    fn epoch(&self, epoch: usize, optimizer: &mut AdamW) -> anyhow::Result<Epoch> {
         let begun = clock::now();
-        let (train_loss, learning_rate) = self.steps(epoch, material, optimizer)?;
-        anyhow::ensure!(
-            train_loss.is_finite(),
-            "the loss is {train_loss}: the run diverged; lower learning_rate"
-        );
-        let (validation_loss, confusion) = optimizer.averaged(|| self.judge(material))??;
+        let (train_loss, learning_rate) = self.steps(epoch, optimizer)?;
+        let (validation_loss, confusion) = optimizer.averaged(|| self.judge())??;
+        for loss in [train_loss, validation_loss] {
+            let finite = loss.is_finite();
+            anyhow::ensure!(finite, "the loss is {loss}: the run diverged; lower learning_rate");
+        }
         Ok(Epoch {
             epoch: epoch + 1,
-            train_loss,
-            validation_loss,
-            accuracy: confusion.accuracy(),
-            mcc: confusion.mcc(),
-            learning_rate,
-            seconds: clock::now().saturating_duration_since(begun).as_secs_f64(),
+            train_loss: rounded(train_loss),
+            validation_loss: rounded(validation_loss),
+            accuracy: rounded(confusion.accuracy()),
+            mcc: rounded(confusion.mcc()),
+            learning_rate: rounded(learning_rate),
+            seconds: rounded(clock::now().saturating_duration_since(begun).as_secs_f64()),
         })
     }
 
     /// The mean loss of an epoch's steps and the last learning rate. Batches are made ahead, on a
     /// thread of their own; what is random in them follows from their number alone.
-    fn steps(
-        &self,
-        epoch: usize,
-        material: &Material<'_>,
-        optimizer: &mut AdamW,
-    ) -> anyhow::Result<(f64, f64)> {
-        let recipe = &self.spec.recipe;
+    fn steps(&self, epoch: usize, optimizer: &mut AdamW) -> anyhow::Result<(f64, f64)> {
+        let (recipe, [set, _]) = (&self.spec.recipe, self.sets);
         let mut rng = self.generator(epoch as u64);
-        let order = self.train.order(recipe, epoch, &mut rng);
+        let order = set.order(recipe, epoch, &mut rng);
         let batches: Vec<_> =
             order.chunks(recipe.batch).map(|indices| (indices, rng.next_u64())).collect();
         let mut dropout = self.generator(DROPOUT + epoch as u64);
         // The schedule is that of full epochs, so that it does not depend on what a curriculum admits.
-        let full =
-            if recipe.epoch_images > 0 { recipe.epoch_images } else { self.train.examples.len() };
+        let full = if recipe.epoch_images > 0 { recipe.epoch_images } else { set.examples.len() };
         let total = full.div_ceil(recipe.batch) * recipe.epochs;
         let begun = epoch * full.div_ceil(recipe.batch);
         let (mut sum, mut done, mut rate) = (0.0, 0, 0.0);
         std::thread::scope(|scope| {
             let (ready, made) = sync_channel(AHEAD);
-            let (batches, train) = (&batches, &material.train);
+            let (batches, train) = (&batches, &self.train);
             scope.spawn(move || {
                 // If nobody takes them any more, the run has failed elsewhere.
                 let _ = batches.iter().try_for_each(|(indices, seed)| {
@@ -313,7 +340,7 @@ impl Run<'_> {
             for (step, (count, batch)) in made.into_iter().enumerate() {
                 let batch = batch?;
                 let logits =
-                    material.network.logits(&batch.inputs, Some((recipe.dropout, &mut dropout)))?;
+                    self.network.logits(&batch.inputs, Some((recipe.dropout, &mut dropout)))?;
                 let loss = loss::loss(&logits, &batch.targets)?;
                 rate = recipe.learning_rate * cosine(begun + step, total, recipe.warm_up);
                 optimizer.step(&loss.backward()?, rate)?;
@@ -326,16 +353,17 @@ impl Run<'_> {
     }
 
     /// The mean cross-entropy and the right and wrong answers on the validation images.
-    fn judge(&self, material: &Material<'_>) -> anyhow::Result<(f64, Confusion)> {
+    fn judge(&self) -> anyhow::Result<(f64, Confusion)> {
         let (mut sum, mut confusion) = (0.0, Confusion::default());
-        let all: Vec<usize> = (0..self.validation.examples.len()).collect();
+        let [_, set] = self.sets;
+        let all: Vec<usize> = (0..set.examples.len()).collect();
         for indices in all.chunks(self.spec.recipe.batch) {
-            let batch = material.validation.load(indices, 0)?;
-            let logits = material.network.logits(&batch.inputs, None)?.detach();
+            let batch = self.validation.load(indices, 0)?;
+            let logits = self.network.logits(&batch.inputs, None)?.detach();
             let each = loss::bce_with_logits(&logits, &batch.targets.labels)?;
             sum += each.to_vec1::<f32>()?.into_iter().map(f64::from).sum::<f64>();
             for (logit, index) in logits.to_vec1::<f32>()?.into_iter().zip(indices) {
-                confusion.add(self.validation.examples[*index].roadwork, sigmoid(logit) > 0.5);
+                confusion.add(set.examples[*index].roadwork, sigmoid(logit) > 0.5);
             }
         }
         Ok((sum / confusion.total().max(1) as f64, confusion))
@@ -346,6 +374,12 @@ impl Run<'_> {
         rng.set_stream(stream);
         rng
     }
+}
+
+/// To twelve places: so a figure is the same after it was written as JSON and read again, and a resumed
+/// run has the history of an uninterrupted one.
+fn rounded(figure: f64) -> f64 {
+    (figure * 1e12).round() / 1e12
 }
 
 #[cfg(test)]

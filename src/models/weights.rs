@@ -8,7 +8,7 @@
 //! Must not know: what a tensor is for.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -181,27 +181,22 @@ impl ModelFiles {
     /// SHA-256 of everything that a model is made of: the names and contents of its JSON and
     /// safetensors files, in lower-case hex.
     pub fn digest(&self) -> Result<String> {
-        self.digest_of(&self.names()?)
+        self.digest_of(self.names()?)
     }
 
     /// The same of what its features depend on: the encoder's configuration and weights and the
     /// preprocessing, and neither head nor calibration.
     pub fn encoder_digest(&self) -> Result<String> {
-        const SETTINGS: [&str; 2] = ["config.json", "preprocessor_config.json"];
-        const INDEX: &str = "model.safetensors.index.json";
-        let mut names = self.names()?;
-        names.retain(|name| SETTINGS.contains(&name.as_str()) || name.starts_with("model"));
-        if self.contains(INDEX) && !self.contains("model.safetensors") {
-            names.extend(self.weight_map(INDEX)?.into_values());
-        }
-        names.sort();
-        names.dedup();
-        self.digest_of(&names)
+        let mut names = self.checkpoint_files("model")?;
+        let settings = ["config.json", "preprocessor_config.json"];
+        names.extend(settings.into_iter().filter(|name| self.contains(name)).map(String::from));
+        self.digest_of(names)
     }
 
-    fn digest_of(&self, names: &[String]) -> Result<String> {
+    fn digest_of(&self, mut names: Vec<String>) -> Result<String> {
+        names.sort();
         let mut hasher = Sha256::new();
-        for name in names {
+        for name in &names {
             hasher.update((name.len() as u64).to_le_bytes());
             hasher.update(name);
             let mut content = Sha256::new();
@@ -216,7 +211,7 @@ impl ModelFiles {
         Ok(format!("{:x}", hasher.finalize()))
     }
 
-    /// The names of the JSON and safetensors files, sorted.
+    /// The names of the JSON and safetensors files.
     fn names(&self) -> Result<Vec<String>> {
         let mut names = Vec::new();
         match &self.0 {
@@ -229,7 +224,6 @@ impl ModelFiles {
         }
         let is_part = |name: &String| name.ends_with(".json") || name.ends_with(".safetensors");
         names.retain(|name| is_part(name) && self.contains(name));
-        names.sort();
         Ok(names)
     }
 
@@ -242,28 +236,37 @@ impl ModelFiles {
     /// The tensors of `<stem>.safetensors`, or of the shards in `<stem>.safetensors.index.json`.
     pub fn checkpoint(&self, stem: &str) -> Result<Checkpoint> {
         let single = format!("{stem}.safetensors");
-        let index = format!("{single}.index.json");
         if self.contains(&single) {
             return Checkpoint::open(vec![self.open(&single)?]);
         }
-        if !self.contains(&index) {
-            return Err(self.missing(&format!("{single} (nor {index})")));
-        }
-        self.sharded(&index)
+        self.sharded(&format!("{single}.index.json"))
     }
 
-    /// The file that each tensor is in.
+    /// The files that [`checkpoint`](Self::checkpoint) reads, the index of shards among them.
+    pub fn checkpoint_files(&self, stem: &str) -> Result<Vec<String>> {
+        let single = format!("{stem}.safetensors");
+        if self.contains(&single) {
+            return Ok(vec![single]);
+        }
+        let index = format!("{single}.index.json");
+        let names: BTreeSet<String> = self.weight_map(&index)?.into_values().collect();
+        Ok(names.into_iter().chain([index]).collect())
+    }
+
     fn weight_map(&self, index: &str) -> Result<BTreeMap<String, String>> {
         #[derive(Deserialize)]
         struct Index {
             weight_map: BTreeMap<String, String>,
         }
+        if !self.contains(index) {
+            let single = index.trim_end_matches(".index.json");
+            return Err(self.missing(&format!("{single} (nor {index})")));
+        }
         let Index { weight_map } = self.json(index)?;
-        for name in weight_map.values() {
-            if name.contains(['/', '\\']) || name == ".." {
-                let cause = format!("`{name}` is not the name of a file beside it");
-                return Err(WeightsError::Broken { file: self.label(index), cause });
-            }
+        let is_elsewhere = |name: &&String| name.contains(['/', '\\']) || *name == "..";
+        if let Some(name) = weight_map.values().find(is_elsewhere) {
+            let cause = format!("`{name}` is not the name of a file beside it");
+            return Err(WeightsError::Broken { file: self.label(index), cause });
         }
         Ok(weight_map)
     }

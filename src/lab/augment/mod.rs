@@ -110,7 +110,7 @@ impl View {
     pub fn of(self, image: &Image, rng: &mut ChaCha8Rng) -> anyhow::Result<Image> {
         match self {
             Self::Native => Ok(image.clone()),
-            Self::LetterBox => Ok(geometry::letter_box(image, subnet::SIDE)),
+            Self::LetterBox => subnet::through_jpeg(&geometry::letter_box(image, subnet::SIDE)),
             Self::Subnet(level) => subnet::through_jpeg(&subnet::transform(image, level, rng)),
         }
     }

@@ -114,6 +114,10 @@ fn every_level_ends_as_validators_send_it() {
         assert_eq!(sent.pixels(), subnet::transform(&image, level, &mut rng(3)).pixels());
         let file = subnet::to_jpeg(&sent).unwrap();
         assert!(file.starts_with(&[0xff, 0xd8]) && file.len() < 40_000);
+        // The frame header: luma has four samples for each of the chroma channels.
+        let frame = file.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+        let sampling = [11, 14, 17].map(|at| file[frame + at]);
+        assert_eq!(sampling, [0x22, 0x11, 0x11]);
     }
     let centre = subnet::transform(&image, Level::ALL[0], &mut rng(3));
     assert_eq!(centre.pixels(), resize(&centre_square(&image), 224, 224).pixels());

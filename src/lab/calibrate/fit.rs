@@ -31,7 +31,9 @@ impl Labelled {
     }
 }
 
-/// Minus the logarithm of the probability that was given to the truth.
+/// Minus the logarithm of the probability that was given to the truth. It only chooses among fits. The
+/// log-loss of reports, [`crate::lab::scores`], keeps closer to 0 and 1: where a score is sure and wrong
+/// the two differ.
 pub fn log_loss(probability: f64, label: bool) -> f64 {
     let kept = probability.clamp(MARGIN, 1.0 - MARGIN);
     -(if label { kept } else { 1.0 - kept }).ln()

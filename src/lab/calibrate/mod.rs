@@ -24,6 +24,8 @@ pub mod split;
 mod tests;
 pub mod walk;
 
+use std::fmt;
+
 use anyhow::{Context as _, ensure};
 use serde::Serialize;
 
@@ -36,8 +38,8 @@ use report::{Figures, Report, Setting, StageReport};
 use split::{Parts, split};
 use walk::{Scores, walk};
 
-/// Most stages of a cascade.
-const MOST_STAGES: usize = 64;
+/// Most stages of a cascade: with more, the combinations of their exits would be too many to try.
+const MOST_STAGES: usize = 8;
 
 /// What an image costs in a stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -72,7 +74,7 @@ pub struct Sample {
     pub exhausted: Exhausted,
     /// Whether each image shows roadwork.
     pub labels: Vec<bool>,
-    /// The group of each image, if it has one.
+    /// The group of each image, if it has one; equal files belong in one, as [`split::grouped`] has it.
     pub groups: Vec<Option<String>>,
 }
 
@@ -100,7 +102,7 @@ pub enum Outcome {
     Nothing {
         /// What was seen.
         report: Box<Report>,
-        /// Images in all after which the safest setting would be certified if its harm went on at the
+        /// Images in all, or groups if there are any, after which the safest setting would be certified if its harm went on at the
         /// rate that was seen; `None` if more images would not help.
         needed_in_all: Option<u64>,
     },
@@ -108,19 +110,29 @@ pub enum Outcome {
 
 /// A sample so small that not even no harm at all would prove anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
-#[error(
-    "{images} images are too few: {tested} of them are left to test with, and even without a single \
-     harm {needed} are needed; that is {needed_in_all} images in all"
-)]
 pub struct TooFew {
     /// Images in the sample.
     pub images: usize,
+    /// Groups in the sample; an image without one counts as one.
+    pub units: usize,
     /// Of these, in part B.
     pub tested: usize,
     /// Least number in part B.
     pub needed: u64,
     /// Least number in all, at this share.
     pub needed_in_all: u64,
+}
+
+impl fmt::Display for TooFew {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { images, units, tested, needed, needed_in_all } = self;
+        let noun = if units == images { "images" } else { "groups" };
+        write!(f, "{units} {noun} are too few: {tested} of them are left to test with, and even ")?;
+        write!(
+            f,
+            "without a single harm {needed} are needed; that is {needed_in_all} {noun} in all"
+        )
+    }
 }
 
 /// A sample in two parts, if it is large enough.
@@ -147,7 +159,7 @@ impl Options {
         Ok(())
     }
 
-    /// How many images give so many in part B.
+    /// How many images, or groups, give so many in part B.
     fn in_all(&self, tested: u64) -> u64 {
         let left = |all: u64| all - (self.fit_share * all as f64).round() as u64;
         let mut all = (tested as f64 / (1.0 - self.fit_share)).floor() as u64;
@@ -163,7 +175,11 @@ impl Sample {
     fn check(&self) -> anyhow::Result<()> {
         let count = self.stages.len();
         ensure!(count >= 2, "the cascade has {count} stage for images: there is no early exit");
-        ensure!(count <= MOST_STAGES, "{count} stages are more than {MOST_STAGES}");
+        ensure!(
+            count <= MOST_STAGES,
+            "{count} stages for images are more than {MOST_STAGES}, whose exits \
+                can be tried together: leave some out of cascade.order"
+        );
         let images = self.labels.len();
         for Stage { name, scores, .. } in &self.stages {
             let found = scores.len();
@@ -228,7 +244,7 @@ pub fn calibrate(sample: &Sample, options: Options) -> anyhow::Result<Outcome> {
 /// Divides the sample, if it is large enough: what can be told before any stage is asked.
 ///
 /// # Errors
-/// If the options are out of range, or a class has too few images.
+/// If the options are out of range, or a class has too few images in either part.
 pub fn divide(
     labels: &[bool],
     groups: &[Option<String>],
@@ -242,15 +258,22 @@ pub fn divide(
     let (tested, needed) = (parts.test.len(), exact::fewest(options.epsilon, options.delta));
     if (tested as u64) < needed {
         let needed_in_all = options.in_all(needed);
-        return Ok(Divided::TooFew(TooFew { images, tested, needed, needed_in_all }));
+        let units = split::count(groups);
+        return Ok(Divided::TooFew(TooFew { images, units, tested, needed, needed_in_all }));
     }
-    let roadwork = parts.fit.iter().filter(|image| labels[**image]).count();
-    for (count, class) in [(roadwork, "with"), (parts.fit.len() - roadwork, "without")] {
-        let needed = (FEWEST as f64 / options.fit_share).ceil();
-        ensure!(
-            count >= FEWEST,
-            "{count} images {class} roadwork are too few to fit to: about {needed} of them are needed"
-        );
+    let fit_share = options.fit_share;
+    for (part, what, share) in
+        [(&parts.fit, "fit to", fit_share), (&parts.test, "test with", 1.0 - fit_share)]
+    {
+        let roadwork = part.iter().filter(|image| labels[**image]).count();
+        for (count, class) in [(roadwork, "with"), (part.len() - roadwork, "without")] {
+            let needed = (FEWEST as f64 / share).ceil();
+            ensure!(
+                count >= FEWEST,
+                "{count} images {class} roadwork are too few to {what}: about {needed} of them, of \
+                 as many groups, are needed in all"
+            );
+        }
     }
     Ok(Divided::Parts(parts))
 }
@@ -291,8 +314,10 @@ fn test(
         .collect();
     Ok(Report {
         options,
+        units: split::count(&sample.groups),
         fitted: parts.fit.len(),
         tested: parts.test.len(),
+        aside: parts.aside.len(),
         stages,
         before: figures(&configured, &rules),
         full: figures(&scores, &cascade.with(&never)),

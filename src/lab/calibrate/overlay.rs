@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use anyhow::Context as _;
 use toml::{Table, Value};
 
 use super::report::{Report, Setting};
@@ -16,11 +17,16 @@ pub struct Provenance {
     pub order: Vec<String>,
     /// `cascade.exhausted`, as the configuration writes it.
     pub exhausted: String,
+    /// Of every stage that was asked, one line: its name, its backend and the backend's settings.
+    pub stages: Vec<String>,
 }
 
 /// The overlay, with a header that says what is guaranteed. `None` if nothing is certified.
-pub fn overlay(report: &Report, provenance: &Provenance) -> Option<String> {
-    let outcome = report.outcome()?;
+///
+/// # Errors
+/// If a calibration cannot be written as TOML.
+pub fn overlay(report: &Report, provenance: &Provenance) -> anyhow::Result<Option<String>> {
+    let Some(outcome) = report.outcome() else { return Ok(None) };
     let mut text = header(report, outcome, provenance);
     let strings = |names: &[String]| names.iter().cloned().map(Value::String).collect::<Vec<_>>();
     let mut root = Table::new();
@@ -38,17 +44,17 @@ pub fn overlay(report: &Report, provenance: &Provenance) -> Option<String> {
             table.insert("exit_below".to_owned(), short(*below));
             table.insert("exit_above".to_owned(), short(*above));
         }
-        table.insert("calibration".to_owned(), calibration(&stage.chosen.spec).into());
+        table.insert("calibration".to_owned(), calibration(&stage.chosen.spec)?.into());
         stages.insert(stage.name.clone(), table.into());
     }
     root.insert("stages".to_owned(), stages.into());
     text.push_str(&root.to_string());
-    Some(text)
+    Ok(Some(text))
 }
 
 fn header(report: &Report, outcome: &Setting, provenance: &Provenance) -> String {
     let options = report.options;
-    let (confidence, bound) = (1.0 - options.delta, report.bound().unwrap_or(1.0));
+    let confidence = 1.0 - options.delta;
     let answered = report.stages.iter().zip(&outcome.figures.answered);
     let answers: Vec<String> =
         answered.map(|(stage, share)| format!("{} {:.1} %", stage.name, 100.0 * share)).collect();
@@ -68,13 +74,15 @@ fn header(report: &Report, outcome: &Setting, provenance: &Provenance) -> String
          #\n\
          # data set   sha256 {data}\n\
          # images     {images}: {fitted} to fit, {tested} to test; seed {seed}, fit share {share}\n\
-         # harms      {harms} of {tested}, p-value {p:.3e}; taken alone, at most {bound:.4}\n\
+         # groups     {units}, equal files being one; {tested} are tested, by one image each\n\
+         # harms      {harms} of {tested}, p-value {p:.3e}\n\
          # accuracy   {accuracy:.4}, of the full cascade {full:.4}, as configured before {before:.4}\n\
          # answers    {answers}\n\
-         # cost       {cost:.3} of the full cascade's device time\n\n",
+         # cost       {cost:.3} of the full cascade's device time\n",
         epsilon = options.epsilon,
         data = provenance.data,
-        images = report.fitted + report.tested,
+        images = report.images(),
+        units = report.units,
         fitted = report.fitted,
         tested = report.tested,
         seed = options.seed,
@@ -86,12 +94,16 @@ fn header(report: &Report, outcome: &Setting, provenance: &Provenance) -> String
         before = report.before.accuracy,
         cost = outcome.figures.cost.device_ms / report.full.cost.device_ms.max(1e-12),
     );
+    for stage in &provenance.stages {
+        let _ = writeln!(text, "# stage      {}", stage.replace('\n', " "));
+    }
+    text.push('\n');
     text
 }
 
 /// Every key, so that nothing of an earlier calibration shines through.
-fn calibration(spec: &CalibrationSpec) -> Table {
-    Table::try_from(spec).unwrap_or_default()
+fn calibration(spec: &CalibrationSpec) -> anyhow::Result<Table> {
+    Table::try_from(spec).context("writing a calibration")
 }
 
 /// A threshold with as few digits as give the same number when it is read again.

@@ -18,10 +18,14 @@ const CONFIDENCE: f64 = 0.95;
 pub struct Report {
     /// What was asked for.
     pub options: Options,
+    /// Groups in the sample, equal files being one; an image without one counts as one.
+    pub units: usize,
     /// Images in part A.
     pub fitted: usize,
-    /// Images in part B; all figures are of these.
+    /// Images of part B that test, one of each group; all figures are of these.
     pub tested: usize,
+    /// Images of part B that do not, since another of their group does.
+    pub aside: usize,
     /// The stages, in order.
     pub stages: Vec<StageReport>,
     /// The cascade as it was configured.
@@ -120,12 +124,18 @@ impl Figures {
 }
 
 impl Report {
+    /// Images in the sample.
+    pub fn images(&self) -> usize {
+        self.fitted + self.tested + self.aside
+    }
+
     /// The setting that came out.
     pub fn outcome(&self) -> Option<&Setting> {
         self.settings.get(self.chosen?)
     }
 
-    /// The bound on the harm of the outcome, taken alone, at confidence 1 - delta.
+    /// The bound on the harm of the outcome at confidence 1 - delta, as if no other setting had been
+    /// looked at: not corrected for the choice, so no guarantee. That is epsilon.
     pub fn bound(&self) -> Option<f64> {
         let harms = self.outcome()?.harms;
         Some(exact::upper(harms, self.tested as u64, self.options.delta))
@@ -165,6 +175,15 @@ impl Report {
 
     fn write_cascades(&self, out: &mut String) -> std::fmt::Result {
         let (tested, full) = (self.tested, self.full.cost.device_ms);
+        if self.units < self.images() {
+            let Self { units, fitted, aside, .. } = self;
+            writeln!(
+                out,
+                "\n{} images in {units} groups: {fitted} images to fit, {tested} groups to test by one \
+                 image each, {aside} other images of these left aside",
+                self.images()
+            )?;
+        }
         writeln!(
             out,
             "\n{:<16} {:>8} {:>16} {:>7} {:>7} {:>10} {:>10} {:>6}",

@@ -73,8 +73,9 @@ fn the_overlay_says_what_was_certified() {
         data: "ab".repeat(32),
         order: vec!["quick".into(), "slow".into()],
         exhausted: "last".into(),
+        stages: vec!["quick: scripted {}".into()],
     };
-    let text = overlay(&report, &provenance).unwrap();
+    let text = overlay(&report, &provenance).unwrap().unwrap();
     let table: toml::Table = text.parse().unwrap();
     let [below, above] = report.outcome().unwrap().exits[0];
     let quick = &table["stages"]["quick"];
@@ -87,8 +88,13 @@ fn the_overlay_says_what_was_certified() {
         assert_eq!(told, stage.chosen.spec);
         assert_eq!(table["stages"][&stage.name]["calibration"].as_table().unwrap().len(), 5);
     }
-    for part in ["0.9000", "at most 0.02", &"ab".repeat(32), "600: 200 to fit, 400 to test; seed 1"]
-    {
+    for part in [
+        "0.9000",
+        "# stage      quick: scripted {}\n",
+        "at most 0.02",
+        &"ab".repeat(32),
+        "600: 200 to fit, 400 to test; seed 1",
+    ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
     insta::assert_snapshot!("table", report.table());
@@ -96,7 +102,7 @@ fn the_overlay_says_what_was_certified() {
 
 #[test]
 fn too_few_images_are_refused_with_the_number_that_is_needed() {
-    let Outcome::TooFew(TooFew { images, tested, needed, needed_in_all }) =
+    let Outcome::TooFew(TooFew { images, tested, needed, needed_in_all, .. }) =
         calibrate(&sample(150, 0), OPTIONS).unwrap()
     else {
         panic!("not refused")
@@ -105,6 +111,23 @@ fn too_few_images_are_refused_with_the_number_that_is_needed() {
     assert!((171..175).contains(&needed_in_all), "{needed_in_all}");
     let enough = calibrate(&sample(needed_in_all as usize, 0), OPTIONS).unwrap();
     assert!(matches!(enough, Outcome::Certified(_)), "{enough:?}");
+}
+
+#[test]
+fn groups_count_once_however_large_they_are() {
+    let mut some = sample(600, 3);
+    // Four images, all of one class, make a group.
+    some.groups = (0..600).map(|image| Some((image / 8 * 2 + image % 2).to_string())).collect();
+    let Outcome::TooFew(few) = calibrate(&some, OPTIONS).unwrap() else { panic!("not refused") };
+    assert_eq!((few.images, few.units, few.tested), (600, 150, 100));
+    assert!(few.to_string().starts_with("150 groups are too few"), "{few}");
+    let wider = Options { epsilon: 0.05, ..OPTIONS };
+    let report = match calibrate(&some, wider).unwrap() {
+        Outcome::Certified(report) | Outcome::Nothing { report, .. } => report,
+        Outcome::TooFew(few) => panic!("{few}"),
+    };
+    assert_eq!((report.fitted, report.tested, report.aside), (200, 100, 300));
+    assert!(report.table().contains("600 images in 150 groups"), "{}", report.table());
 }
 
 #[test]
@@ -117,13 +140,9 @@ fn where_every_exit_harms_nothing_is_certified() {
     assert!(report.after.is_none() && report.outcome().is_none() && report.bound().is_none());
     assert!(report.settings.iter().all(|setting| !setting.certified));
     assert!(needed_in_all.is_none_or(|images| images > 600), "{needed_in_all:?}");
-    assert!(
-        overlay(
-            &report,
-            &Provenance { data: String::new(), order: vec![], exhausted: String::new() }
-        )
-        .is_none()
-    );
+    let (data, exhausted) = (String::new(), String::new());
+    let provenance = Provenance { data, order: vec![], exhausted, stages: vec![] };
+    assert!(overlay(&report, &provenance).unwrap().is_none());
 }
 
 #[test]
@@ -162,6 +181,9 @@ fn samples_that_prove_nothing_are_refused() {
     let mut short = sample(600, 0);
     short.stages[1].scores.pop();
     assert!(refused(&short, OPTIONS).contains("599 scores for 600 images"));
+    let mut many = sample(600, 0);
+    many.stages.resize(9, many.stages[0].clone());
+    assert!(refused(&many, OPTIONS).contains("9 stages for images are more than 8"));
     let mut single = sample(600, 0);
     single.stages.pop();
     assert!(refused(&single, OPTIONS).contains("no early exit"));

@@ -116,6 +116,6 @@ fn what_cannot_be_compared_is_refused() {
     let one = run("A", 10, 1.0, |_| false);
     let other = run("B", 9, 1.0, |_| false);
     let with = |runs: &[Run]| compare(runs, Resampling::default(), 0.01).unwrap_err().to_string();
-    assert!(with(&[one.clone()]).contains("two cascades"));
+    assert!(with(std::slice::from_ref(&one)).contains("two cascades"));
     assert!(with(&[one, other]).contains("same images"));
 }

@@ -1,7 +1,5 @@
 //! Labelled images as batches of tensors.
 
-use std::path::Path;
-
 use candle_core::{Device, Tensor};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
@@ -12,9 +10,13 @@ use super::network::Network;
 use super::recipe::Recipe;
 use super::set::Set;
 use crate::image::{Image, ImageLimits};
-use crate::lab::augment::AugmentSpec;
+use crate::lab::augment::{AugmentSpec, Views};
 use crate::lab::dataset::Example;
 use crate::lab::features::{self, FeatureSpec, Item, Vary};
+
+/// Part of the name of every changed picture's features: to be raised when `lab::augment` changes what
+/// comes out of a change.
+const REVISION: &str = "a1";
 
 /// A batch.
 pub(super) struct Labelled {
@@ -30,9 +32,14 @@ pub(super) struct Batches<'a> {
     set: &'a Set,
     recipe: &'a Recipe,
     limits: ImageLimits,
-    /// With a frozen encoder: the features of every variation, `variants` rows for each image.
-    features: Option<(Tensor, usize)>,
     variation: Variation,
+    frozen: Option<&'a Frozen>,
+}
+
+/// The features of a frozen encoder: so many versions of each image, row after row.
+pub(super) struct Frozen {
+    rows: Tensor,
+    variants: usize,
 }
 
 /// How often a picture may look different.
@@ -44,63 +51,81 @@ pub(super) enum Variation {
     Fixed,
 }
 
+/// How a picture is changed, and the name of the change.
+type Change<'a> = (String, Box<Vary<'a>>);
+
+impl Frozen {
+    /// The features of a set, computed where the cache has none. `progress` is told how many are done,
+    /// and of how many.
+    pub(super) fn of(
+        set: &Set,
+        recipe: &Recipe,
+        variation: Variation,
+        spec: &FeatureSpec<'_>,
+        progress: &dyn Fn(u64, u64),
+    ) -> anyhow::Result<Self> {
+        let mut changes = vec![framed(recipe)];
+        if variation == Variation::Free && !recipe.augment.is_identity() {
+            for variant in 1..recipe.variants {
+                changes.push(Some(varied(recipe, variant)?));
+            }
+        }
+        let changes: Vec<Option<(&str, &Vary<'_>)>> = changes
+            .iter()
+            .map(|change| change.as_ref().map(|(name, vary)| (name.as_str(), vary.as_ref())))
+            .collect();
+        let mut items = Vec::with_capacity(set.examples.len() * changes.len());
+        for Example { picture, .. } in &set.examples {
+            items.extend(changes.iter().map(|vary| Item { picture, vary: *vary }));
+        }
+        let of = items.len() as u64;
+        let rows = features::compute_items(spec, &items, &|done| progress(done, of))?;
+        let shape = (rows.len(), rows.width);
+        let rows = Tensor::from_vec(rows.values, shape, &Device::Cpu)?;
+        Ok(Self { rows, variants: changes.len() })
+    }
+}
+
+/// A picture as the views frame it, always in the same way; none if they leave it as it is.
+fn framed(recipe: &Recipe) -> Option<Change<'_>> {
+    let views = &recipe.augment.views;
+    let vary = |image: &Image, rng: &mut ChaCha8Rng| views.draw(rng).of(image, rng);
+    (*views != Views::default()).then(|| {
+        let change: Box<Vary<'_>> = Box::new(vary);
+        (format!("{REVISION} framed {views:?}"), change)
+    })
+}
+
+/// A picture as the recipe varies it.
+fn varied(recipe: &Recipe, variant: usize) -> anyhow::Result<Change<'_>> {
+    let augment = &recipe.augment;
+    let name = format!("{REVISION} varied {variant} {}", serde_json::to_string(augment)?);
+    let vary = |image: &Image, rng: &mut ChaCha8Rng| augment.apply(image, rng);
+    Ok((name, Box::new(vary)))
+}
+
 impl<'a> Batches<'a> {
-    /// Batches of a set's images.
+    /// Batches of a set's images; of their features, if the encoder is frozen.
     pub(super) fn new(
         network: &'a Network,
         set: &'a Set,
         recipe: &'a Recipe,
         variation: Variation,
+        frozen: Option<&'a Frozen>,
     ) -> Self {
         let limits = ImageLimits::default();
-        Self { network, set, recipe, limits, features: None, variation }
+        Self { network, set, recipe, limits, variation, frozen }
     }
 
-    /// Computes the features of a frozen encoder, where the cache has none. `progress` is told how many
-    /// are done, and of how many.
-    pub(super) fn freeze(
-        mut self,
-        model: &Path,
-        cache: &Path,
-        progress: &dyn Fn(u64, u64),
-    ) -> anyhow::Result<Self> {
-        let variants = if self.variation == Variation::Free { self.recipe.variants } else { 1 };
-        let named =
-            (0..variants).map(|variant| self.name(variant)).collect::<anyhow::Result<Vec<_>>>()?;
-        let augment = &self.recipe.augment;
-        let free = |image: &Image, rng: &mut ChaCha8Rng| augment.apply(image, rng);
-        let fixed = |image: &Image, rng: &mut ChaCha8Rng| augment.views.draw(rng).of(image, rng);
-        let vary: &Vary<'_> = if self.variation == Variation::Free { &free } else { &fixed };
-        let vary = |name| (!augment.is_identity()).then_some((name, vary));
-        let items: Vec<Item<'_>> = self
-            .set
-            .examples
-            .iter()
-            .flat_map(|e| {
-                named.iter().map(|name| Item { picture: &e.picture, vary: vary(name.as_str()) })
-            })
-            .collect();
-        let model = model.to_string_lossy();
-        let pooling = Some(self.network.pooling());
-        let spec = FeatureSpec { model: &model, pooling, cache, limits: self.limits };
-        let of = items.len() as u64;
-        let rows = features::compute_items(&spec, &items, &|done| progress(done, of))?;
-        let shape = (rows.len(), rows.width);
-        let rows = Tensor::from_vec(rows.values, shape, &Device::Cpu)?;
-        self.features = Some((rows, variants));
-        Ok(self)
-    }
-
-    /// The name of a variation: everything that it depends on besides the image.
-    fn name(&self, variant: usize) -> anyhow::Result<String> {
-        let augment = serde_json::to_string(&self.recipe.augment)?;
-        Ok(format!("{:?} {variant} {augment}", self.variation))
+    /// What is decoded.
+    pub(super) fn within(self, limits: ImageLimits) -> Self {
+        Self { limits, ..self }
     }
 
     /// A batch of these images. What varies follows from `seed` and the place in the batch.
     pub(super) fn load(&self, indices: &[usize], seed: u64) -> anyhow::Result<Labelled> {
-        let inputs = match &self.features {
-            Some((features, variants)) => {
+        let inputs = match self.frozen {
+            Some(Frozen { rows: features, variants }) => {
                 let row = |(place, index): (usize, &usize)| {
                     (index * variants + (seed as usize).wrapping_add(place) % variants) as u32
                 };

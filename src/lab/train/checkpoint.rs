@@ -1,52 +1,46 @@
-//! A run on disk: weights and moments in one file, the rest in another; written whole or not at
-//! all.
+//! A run on disk: one file with weights, moments and history, written whole or not at all, so that a
+//! kill at any moment leaves the last epoch or the one before it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::network::read_tensors;
 use super::optimizer::AdamW;
 use super::{History, TrainSpec};
-use crate::lab::files::{partial, write_json};
+use crate::lab::files::partial;
+
+/// The name of the file.
+pub(super) const NAME: &str = "checkpoint.safetensors";
 
 /// Where a run's checkpoint is.
 pub(super) struct Checkpoint<'a> {
     spec: &'a TrainSpec,
-    tensors: PathBuf,
-    state: PathBuf,
+    /// A digest of what is learnt from.
+    material: String,
+    path: PathBuf,
 }
 
 #[derive(Serialize, Deserialize)]
 struct State {
     spec: TrainSpec,
+    material: String,
     steps: usize,
     history: History,
 }
 
 impl<'a> Checkpoint<'a> {
-    pub(super) fn of(spec: &'a TrainSpec, out: &Path) -> Self {
-        let at = |name: &str| out.join(name);
-        Self { spec, tensors: at("checkpoint.safetensors"), state: at("checkpoint.json") }
+    pub(super) fn of(spec: &'a TrainSpec, material: String, out: &Path) -> Self {
+        Self { spec, material, path: out.join(NAME) }
     }
 
     pub(super) fn exists(&self) -> bool {
-        self.state.exists()
+        self.path.exists()
     }
 
-    pub(super) fn must_not_exist(&self) -> anyhow::Result<()> {
-        anyhow::ensure!(
-            !self.exists(),
-            "{} holds a run already; go on with --resume, or name another --out",
-            self.spec.out.display()
-        );
-        Ok(())
-    }
-
-    /// The tensors first: a crash between the two leaves an older state that does not fit, and
-    /// the step count says so.
     pub(super) fn save(&self, optimizer: &AdamW, history: &History) -> anyhow::Result<()> {
         let mut tensors = HashMap::new();
         for slot in &optimizer.slots {
@@ -57,46 +51,71 @@ impl<'a> Checkpoint<'a> {
                 tensors.insert(format!("average.{}", slot.name), average.clone());
             }
         }
-        let steps = optimizer.steps();
-        let marker = candle_core::Tensor::new(&[steps as i64], &candle_core::Device::Cpu)?;
-        tensors.insert("steps".into(), marker);
-        let partial = partial(&self.tensors);
+        let state = State {
+            spec: self.spec.clone(),
+            material: self.material.clone(),
+            steps: optimizer.steps(),
+            history: history.clone(),
+        };
+        tensors.insert("state".into(), Tensor::new(serde_json::to_vec(&state)?, &Device::Cpu)?);
+        let partial = partial(&self.path);
         candle_core::safetensors::save(&tensors, &partial)?;
-        fs_err::rename(partial, &self.tensors)?;
-        let state = State { spec: self.spec.clone(), steps, history: history.clone() };
-        write_json(&self.state, &state)
+        Ok(fs_err::rename(partial, &self.path)?)
     }
 
     /// Puts the optimizer where the run left it.
     pub(super) fn load(&self, optimizer: &mut AdamW) -> anyhow::Result<History> {
-        let text = fs_err::read_to_string(&self.state).context("nothing to resume")?;
-        let state: State = serde_json::from_str(&text)
-            .with_context(|| format!("checkpoint {}", self.state.display()))?;
+        let name = self.path.display();
+        let mut tensors = read_tensors(&self.path)?;
+        let mut take =
+            |key: &str| tensors.remove(key).with_context(|| format!("{name} lacks {key}"));
+        let state: State = serde_json::from_slice(&take("state")?.to_vec1::<u8>()?)
+            .with_context(|| format!("checkpoint {name}"))?;
         let cache = self.spec.cache.clone();
-        let same = TrainSpec { resume: self.spec.resume, cache, ..state.spec };
+        let (resume, limits) = (self.spec.resume, self.spec.limits);
+        let same = TrainSpec { resume, cache, limits, ..state.spec };
+        let differing = differing(&same, self.spec)?;
         anyhow::ensure!(
-            same == *self.spec,
-            "the checkpoint is of another run; its settings were {same:?}"
+            differing.is_empty(),
+            "{name} is of another run: {differing}; resume it with its own settings, or name another \
+             folder"
         );
-        let mut tensors = read_tensors(&self.tensors)?;
-        let mut take = |kind: &str, name: &str| {
-            let key = format!("{kind}.{name}");
-            tensors.remove(&key).with_context(|| format!("the checkpoint lacks {key}"))
-        };
+        anyhow::ensure!(
+            state.material == self.material,
+            "the images, labels, scores or model of {name} have changed since; name another folder"
+        );
         for slot in &mut optimizer.slots {
-            slot.var.set(&take("value", &slot.name)?)?;
-            slot.first = take("first", &slot.name)?;
-            slot.second = take("second", &slot.name)?;
+            slot.var.set(&take(&format!("value.{}", slot.name))?)?;
+            slot.first = take(&format!("first.{}", slot.name))?;
+            slot.second = take(&format!("second.{}", slot.name))?;
             if let Some(average) = &mut slot.average {
-                *average = take("average", &slot.name)?;
+                *average = take(&format!("average.{}", slot.name))?;
             }
         }
-        let steps = tensors.remove("steps").map(|t| t.to_vec1::<i64>()).transpose()?;
-        anyhow::ensure!(
-            steps.as_deref() == Some(&[state.steps as i64]),
-            "the two checkpoint files are of different epochs; the run must begin anew"
-        );
         optimizer.taken = state.steps;
         Ok(state.history)
     }
+}
+
+/// The settings in which two runs differ, in words.
+fn differing(theirs: &TrainSpec, ours: &TrainSpec) -> anyhow::Result<String> {
+    let flat = |spec: &TrainSpec| -> anyhow::Result<Vec<(String, String)>> {
+        let value = serde_json::to_value(spec)?;
+        let mut flat = Vec::new();
+        for (key, value) in value.as_object().into_iter().flatten() {
+            match value.as_object() {
+                Some(inner) => {
+                    flat.extend(
+                        inner.iter().map(|(name, v)| (format!("{key}.{name}"), v.to_string())),
+                    );
+                }
+                None => flat.push((key.clone(), value.to_string())),
+            }
+        }
+        Ok(flat)
+    };
+    let (theirs, ours) = (flat(theirs)?, flat(ours)?);
+    let differ = theirs.iter().filter(|entry| !ours.contains(entry));
+    let words = differ.map(|(key, value)| format!("its {key} is {value}"));
+    Ok(words.collect::<Vec<_>>().join(", "))
 }

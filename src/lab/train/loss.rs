@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct Distillation {
     /// What the teacher says of the training images, by `roadcrew evaluate --out`.
+    #[serde(default)]
     pub teacher: PathBuf,
     /// How much the teacher's and the student's logits are softened.
     #[serde(default = "temperature")]
@@ -41,7 +42,12 @@ impl Distillation {
     /// # Errors
     /// Names the key.
     pub fn check(&self) -> anyhow::Result<()> {
-        let Self { temperature, alpha, .. } = self;
+        let Self { teacher, temperature, alpha } = self;
+        let named = !teacher.as_os_str().is_empty();
+        anyhow::ensure!(
+            named,
+            "distillation.teacher is empty; name a file, or use --teacher STAGE"
+        );
         let fits = temperature.is_finite() && *temperature > 0.0;
         anyhow::ensure!(fits, "distillation.temperature is {temperature}; more than 0");
         let fits = (0.0..=1.0).contains(alpha);
@@ -53,7 +59,7 @@ impl Distillation {
     pub fn soften(&self, probability: f32) -> f32 {
         let p = f64::from(probability).clamp(1e-7, 1.0 - 1e-7);
         let logit = (p / (1.0 - p)).ln() / self.temperature;
-        (1.0 / (1.0 + (-logit).exp())) as f32
+        (1.0 / (1.0 + (-logit).exp())).clamp(1e-7, 1.0 - 1e-7) as f32
     }
 }
 

@@ -32,10 +32,11 @@ impl Network {
     /// The network of a model folder, ready to be trained; what is drawn at random follows from
     /// `seed`.
     pub(super) fn new(model: &Path, recipe: &Recipe, seed: u64) -> anyhow::Result<Self> {
-        let source = ModelFiles::folder(model)?;
+        let source = ModelFiles::named(&model.to_string_lossy())?;
         let preprocessor = Preprocessor::load(&source)?;
         let config = EncoderConfig::load(&source)?;
-        let has_weights = source.checkpoint("model").is_ok();
+        let has_weights =
+            source.contains("model.safetensors") || source.contains("model.safetensors.index.json");
         anyhow::ensure!(
             has_weights || recipe.scope == Scope::All,
             "{} has no weights; a head needs a trained backbone (train the whole network instead)",
@@ -101,23 +102,28 @@ impl Network {
         })?)
     }
 
-    /// Writes the Hugging Face layout: configs as they were, weights in f16, the head in f32.
+    /// Writes the Hugging Face layout: configs as they were, the head in f32, and the backbone as it was
+    /// if it is frozen, else in f16.
     pub(super) fn export(&self, out: &Path) -> anyhow::Result<()> {
-        for name in ["config.json", "preprocessor_config.json"] {
-            write_whole(&out.join(name), &self.source.read(name)?)?;
-        }
-        let weights = out.join("model.safetensors");
-        if self.is_frozen() {
-            let checkpoint = self.source.checkpoint("model")?;
-            let mut tensors = BTreeMap::new();
-            for name in checkpoint.names() {
-                tensors.insert(name.to_owned(), checkpoint.tensor(name, None, &Device::Cpu)?);
+        for name in self.kept()? {
+            let copy = out.join(&name);
+            if !copy.exists() || !name.starts_with("model") {
+                write_whole(&copy, &self.source.read(&name)?)?;
             }
-            save(&weights, tensors, DType::F16)?;
-        } else {
-            save(&weights, detached(&self.encoder_vars), DType::F16)?;
+        }
+        if !self.is_frozen() {
+            save(&out.join("model.safetensors"), detached(&self.encoder_vars), DType::F16)?;
         }
         save(&out.join("head.safetensors"), detached(&self.head_vars), DType::F32)
+    }
+
+    /// The files that are taken over as they are.
+    fn kept(&self) -> anyhow::Result<Vec<String>> {
+        let mut names = vec!["config.json".to_owned(), "preprocessor_config.json".to_owned()];
+        if self.is_frozen() {
+            names.extend(self.source.checkpoint_files("model")?);
+        }
+        Ok(names)
     }
 }
 

@@ -32,7 +32,7 @@ impl AdamW {
     pub(super) fn new(trained: Vec<(String, Var)>, weight_decay: f64, ema: f64) -> Result<Self> {
         let slot = |(name, var): (String, Var)| {
             let zeros = var.as_tensor().zeros_like()?;
-            let average = (ema > 0.0).then(|| var.as_tensor().copy()).transpose()?;
+            let average = (ema > 0.0).then(|| var.as_detached_tensor().copy()).transpose()?;
             Ok(Slot { name, var, first: zeros.clone(), second: zeros, average })
         };
         let slots = trained.into_iter().map(slot).collect::<Result<_>>()?;
@@ -71,7 +71,7 @@ impl AdamW {
             if let Some(average) = &mut slot.average {
                 // Detached, or each average would keep all that came before it.
                 let value = slot.var.as_detached_tensor();
-                *average = ((&*average * decay)? + (value * (1.0 - decay))?)?;
+                *average = ((&*average * decay)? + (value * (1.0 - decay))?)?.detach();
             }
         }
         Ok(())

@@ -110,15 +110,19 @@ pub struct Recipe {
     /// The shares of an epoch.
     #[serde(default)]
     pub mix: Mixture,
+    /// Share of the images without roadwork that are hard ones, 0 to 1; see `scores`. Left out: as they
+    /// come.
+    #[serde(default)]
+    pub hard_negatives: Option<f64>,
     /// What a model says of the training images, by `roadcrew evaluate --out`: an image is as difficult
     /// as the model was wrong. Empty: by the data's own `difficulty`, or a scene's level.
     #[serde(default)]
     pub scores: PathBuf,
     /// From easy to hard.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub curriculum: Option<Curriculum>,
     /// Learning from a teacher.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub distillation: Option<Distillation>,
 }
 
@@ -157,6 +161,9 @@ impl Recipe {
         {
             anyhow::ensure!((0.0..=1.0).contains(&rate), "{key} is {rate}; 0 to 1");
         }
+        if let Some(share) = self.hard_negatives {
+            anyhow::ensure!((0.0..=1.0).contains(&share), "hard_negatives is {share}; 0 to 1");
+        }
         if let Some(problem) = self.mix.problem() {
             anyhow::bail!("mix: {problem}");
         }
@@ -173,9 +180,39 @@ impl Recipe {
         }
         let distinct: std::collections::BTreeSet<_> = self.seeds.iter().collect();
         anyhow::ensure!(distinct.len() == self.seeds.len(), "seeds holds one of them twice");
+        self.check_for_idle_keys()?;
         self.augment.check()?;
         self.curriculum.iter().try_for_each(Curriculum::check)?;
         self.distillation.iter().try_for_each(Distillation::check)
+    }
+}
+
+impl Recipe {
+    /// Whether it matters how difficult an image is.
+    pub fn needs_difficulty(&self) -> bool {
+        self.curriculum.is_some() || self.mix.hard.is_some() || self.hard_negatives.is_some()
+    }
+
+    /// The recipe by which validation images are seen: framed by the same views, and nothing else.
+    pub(super) fn judging(&self) -> Self {
+        Self {
+            distillation: None,
+            class_weights: ClassWeights::None,
+            curriculum: None,
+            mix: Mixture::default(),
+            hard_negatives: None,
+            scores: PathBuf::new(),
+            ..self.clone()
+        }
+    }
+
+    /// A key that would do nothing is more likely a mistake than meant.
+    fn check_for_idle_keys(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.needs_difficulty() || self.scores.as_os_str().is_empty(),
+            "scores does nothing without [curriculum], mix.hard or hard_negatives"
+        );
+        Ok(())
     }
 }
 
@@ -229,12 +266,15 @@ mod tests {
             ("epoch = 3", "epoch"),
             ("dropout = 1.0", "dropout"),
             ("batch = 0", "batch"),
+            ("scores = \"x\"", "scores does nothing"),
+            ("hard_negatives = 2", "hard_negatives"),
             ("seeds = [1, 1]", "seeds"),
             ("[mix]\nhard = 1.5", "hard images is 1.5"),
             ("[augment]\ncrop = 0", "augment.crop"),
             ("[augment.views]\nlevels = [1, 1, 1, -1]", "augment.views"),
             ("[curriculum]\nstart = 0", "curriculum.start"),
             ("[distillation]\nteacher = \"t.jsonl\"\ntemperature = 0", "distillation.temperature"),
+            ("[distillation]\nalpha = 0.5", "distillation.teacher"),
         ] {
             let error = format!("{:#}", load(text).unwrap_err());
             assert!(error.contains(part), "{text}: {error}");

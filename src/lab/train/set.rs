@@ -5,13 +5,15 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use anyhow::Context as _;
+use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::recipe::{ClassWeights, Recipe};
 use crate::lab::answers::Answers;
 use crate::lab::dataset::Example;
-use crate::lab::dataset::mix::Kind;
+use crate::lab::dataset::mix::{self, Kind};
 use crate::lab::files::write_whole;
 
 /// What is known of every image, in their order.
@@ -39,7 +41,7 @@ impl Set {
         let roadwork = examples.iter().filter(|example| example.roadwork).count();
         let counts = [examples.len() - roadwork, roadwork];
         for (name, count) in ["not_roadwork", "roadwork"].iter().zip(counts) {
-            anyhow::ensure!(count > 0, "no training image is labelled {name}; both are needed");
+            anyhow::ensure!(count > 0, "none is labelled {name}; both labels are needed");
         }
         let weight = |example: &Example| match recipe.class_weights {
             ClassWeights::None => 1.0,
@@ -77,7 +79,43 @@ impl Set {
             most => most,
         };
         let kinds: Vec<Kind> = admitted.iter().map(|index| self.kinds[*index]).collect();
-        recipe.mix.epoch(&kinds, size, rng).into_iter().map(|place| admitted[place]).collect()
+        let mixed = recipe.mix.epoch(&kinds, size, rng).into_iter().map(|place| admitted[place]);
+        let mut order: Vec<usize> = mixed.collect();
+        if let Some(share) = recipe.hard_negatives {
+            self.harden(&mut order, &admitted, share, rng);
+        }
+        order
+    }
+
+    /// Puts other images without roadwork in the place of those that are there: `share` of them hard.
+    fn harden(&self, order: &mut [usize], admitted: &[usize], share: f64, rng: &mut ChaCha8Rng) {
+        let is_negative = |index: usize| !self.examples[index].roadwork;
+        let negatives = admitted.iter().copied().filter(|index| is_negative(*index));
+        let (hard, easy): (Vec<usize>, Vec<usize>) =
+            negatives.partition(|index| self.kinds[*index].hard);
+        let places: Vec<usize> =
+            (0..order.len()).filter(|place| is_negative(order[*place])).collect();
+        let (of_easy, of_hard) = mix::counts(easy.len(), hard.len(), share, places.len());
+        let mut chosen = mix::cycle(&easy, of_easy, rng);
+        chosen.extend(mix::cycle(&hard, of_hard, rng));
+        chosen.shuffle(rng);
+        places.into_iter().zip(chosen).for_each(|(place, index)| order[place] = index);
+    }
+
+    /// SHA-256 of everything here that training depends on, in lower-case hex.
+    pub(super) fn digest(&self) -> String {
+        let mut hasher = Sha256::new();
+        for (index, example) in self.examples.iter().enumerate() {
+            hasher.update((example.picture.id.len() as u64).to_le_bytes());
+            hasher.update(&example.picture.id);
+            hasher.update([u8::from(example.roadwork), u8::from(self.kinds[index].synthetic)]);
+            hasher.update(self.weights[index].to_le_bytes());
+            let taught = self.teacher.as_ref().map_or(f32::NAN, |teacher| teacher[index]);
+            hasher.update(taught.to_le_bytes());
+            let difficulty = self.difficulty.as_ref().map_or(f64::NAN, |all| all[index]);
+            hasher.update(difficulty.to_le_bytes());
+        }
+        format!("{:x}", hasher.finalize())
     }
 }
 
@@ -92,7 +130,7 @@ fn is_synthetic(example: &Example) -> bool {
 
 /// How difficult each image is, where the recipe needs to know.
 fn difficulty(examples: &[Example], recipe: &Recipe) -> anyhow::Result<Option<Vec<f64>>> {
-    if recipe.curriculum.is_none() && recipe.mix.hard.is_none() {
+    if !recipe.needs_difficulty() {
         return Ok(None);
     }
     if !recipe.scores.as_os_str().is_empty() {
@@ -106,8 +144,8 @@ fn difficulty(examples: &[Example], recipe: &Recipe) -> anyhow::Result<Option<Ve
         let level = example.picture.scene.as_ref().map(|scene| f64::from(scene.level) / 3.0);
         example.picture.difficulty.or(level).with_context(|| {
             format!(
-                "how difficult is {}? A curriculum and mix.hard need `scores`, what a model says of \
-                 the training images (`roadcrew evaluate DIR --out FILE`)",
+                "how difficult is {}? A curriculum, mix.hard and hard_negatives need `scores`, what a \
+                 model says of the training images (`roadcrew evaluate DATA --out FILE`)",
                 example.picture.id
             )
         })
@@ -124,13 +162,9 @@ fn said(path: &Path, examples: &[Example]) -> anyhow::Result<Vec<f32>> {
             .with_context(|| format!("{}, line {}", path.display(), index + 1))?;
         by_id.insert(line.id, line.probability);
     }
-    let mut seen = HashSet::new();
+    ensure_distinct(examples)?;
     let mut all = Vec::with_capacity(examples.len());
     for id in examples.iter().map(|example| &example.picture.id) {
-        anyhow::ensure!(
-            seen.insert(id),
-            "two images are called {id}: scores and teachers need one data set with ids of its own"
-        );
         let probability = by_id.get(id).copied().flatten();
         all.push(
             probability
@@ -139,6 +173,21 @@ fn said(path: &Path, examples: &[Example]) -> anyhow::Result<Vec<f32>> {
         );
     }
     Ok(all)
+}
+
+/// Scores and teachers tell images apart by their ids.
+///
+/// # Errors
+/// If two images have the same.
+pub fn ensure_distinct(examples: &[Example]) -> anyhow::Result<()> {
+    let mut seen = HashSet::new();
+    for id in examples.iter().map(|example| &example.picture.id) {
+        anyhow::ensure!(
+            seen.insert(id),
+            "two images are called {id}: scores and teachers need one data set, with ids of its own"
+        );
+    }
+    Ok(())
 }
 
 /// Writes what an engine said of each example, for `scores` and `distillation.teacher`.

@@ -52,6 +52,7 @@ fn spec(dir: &Path, out: &str, scope: Scope) -> TrainSpec {
         out: dir.join(out),
         recipe: recipe(scope),
         cache: dir.join("cache"),
+        limits: ImageLimits::default(),
         resume: false,
     }
 }
@@ -83,6 +84,10 @@ fn everything(dir: &Path, out: &str) -> TrainSpec {
     recipe.class_weights = ClassWeights::Balanced;
     recipe.augment.views.levels = [1.0; 4];
     recipe.curriculum = Some(Curriculum::default());
+    recipe.mix.hard = Some(0.3);
+    recipe.hard_negatives = Some(0.4);
+    recipe.epoch_images = 40;
+    recipe.seeds = vec![7, 8];
     recipe.scores = dir.join("scores.jsonl");
     recipe.distillation =
         Some(Distillation { teacher: dir.join("scores.jsonl"), temperature: 4.0, alpha: 0.7 });
@@ -107,8 +112,8 @@ fn a_resumed_run_ends_bit_for_bit_where_an_uninterrupted_one_does() {
     assert_eq!(whole.history.epochs.len(), 3);
 
     let mut parts = everything(dir.path(), "parts");
-    // The first epoch sees half of the data: four steps.
-    let in_second_epoch = Interrupter(AtomicUsize::new(6));
+    // Two seeds of three epochs of five steps: in the second epoch of the second seed.
+    let in_second_epoch = Interrupter(AtomicUsize::new(23));
     let interrupted =
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| train(&parts, &in_second_epoch)));
     assert!(interrupted.is_err());
@@ -121,6 +126,100 @@ fn a_resumed_run_ends_bit_for_bit_where_an_uninterrupted_one_does() {
         let read = |out: &str| fs_err::read(dir.path().join(out).join(file)).unwrap();
         assert_eq!(read("whole"), read("parts"), "{file}");
     }
+}
+
+#[test]
+fn a_head_is_resumed_bit_for_bit_too_and_by_nobody_else() {
+    let dir = folder();
+    train(&spec(dir.path(), "model2", Scope::All), &patient()).unwrap();
+    let head = |out: &str| {
+        let mut head = spec(dir.path(), out, Scope::Head);
+        head.model = dir.path().join("model2");
+        head.validation = vec![dir.path().join("other")];
+        head.recipe.variants = 3;
+        head.recipe.curriculum = Some(Curriculum::default());
+        head
+    };
+    let other = scenes::DatasetSpec::new(20, 6, 0);
+    scenes::write_dataset(&dir.path().join("other"), &other, &|_| {}).unwrap();
+    let whole = train(&head("whole"), &patient()).unwrap();
+    let mut parts = head("parts");
+    let interrupter = Interrupter(AtomicUsize::new(9));
+    let run = std::panic::AssertUnwindSafe(|| train(&parts, &interrupter));
+    assert!(std::panic::catch_unwind(run).is_err());
+    parts.resume = true;
+    assert_eq!(without_times(train(&parts, &patient()).unwrap()), without_times(whole));
+
+    let mut others = head("parts");
+    others.resume = true;
+    others.recipe.dropout = 0.3;
+    let error = format!("{:#}", train(&others, &patient()).unwrap_err());
+    assert!(error.contains("recipe.dropout"), "{error}");
+    let labels = dir.path().join("data/labels.jsonl");
+    let text = fs_err::read_to_string(&labels).unwrap();
+    let fewer: Vec<&str> = text.lines().skip(1).collect();
+    fs_err::write(&labels, fewer.join("\n")).unwrap();
+    let error = format!("{:#}", train(&parts, &patient()).unwrap_err());
+    assert!(error.contains("have changed since"), "{error}");
+}
+
+#[test]
+fn what_is_there_is_not_overwritten() {
+    let dir = folder();
+    let first = spec(dir.path(), "first", Scope::All);
+    train(&first, &patient()).unwrap();
+    let message = |spec: &TrainSpec| format!("{:#}", check(spec).unwrap_err());
+    assert!(message(&first).contains("holds a run already"));
+    let mut onto_itself = first.clone();
+    onto_itself.model = onto_itself.out.clone();
+    assert!(message(&onto_itself).contains("is the model to start from"));
+    let mut nothing = spec(dir.path(), "nowhere", Scope::All);
+    nothing.resume = true;
+    assert!(message(&nothing).contains("holds no run to resume"));
+    fs_err::remove_file(first.out.join(checkpoint::NAME)).unwrap();
+    assert!(message(&first).contains("holds a model already"));
+}
+
+#[test]
+fn what_is_judged_by_is_never_learnt_from() {
+    let dir = folder();
+    let mut spec = spec(dir.path(), "x", Scope::All);
+    spec.validation = spec.data.clone();
+    let error = format!("{:#}", train(&spec, &patient()).unwrap_err());
+    assert!(error.contains("both learnt from and judged by"), "{error}");
+    spec.validation.clear();
+    let (train, held) = material::parts(&spec).unwrap();
+    assert_eq!((train.len(), held.len()), (54, 6));
+    let ids = |set: &[Example]| set.iter().map(|e| e.picture.id.clone()).collect::<Vec<_>>();
+    assert!(ids(&held).iter().all(|id| !ids(&train).contains(id)));
+    assert!(held.iter().any(|e| e.roadwork) && held.iter().any(|e| !e.roadwork));
+}
+
+#[test]
+fn hard_negatives_have_their_share_and_positives_stay() {
+    let dir = folder();
+    write_scores(dir.path());
+    let mut recipe = recipe(Scope::All);
+    recipe.hard_negatives = Some(0.5);
+    recipe.scores = dir.path().join("scores.jsonl");
+    let examples = dataset::load(&dir.path().join("data")).unwrap();
+    // One negative that the model had wrong.
+    let wrong = examples.iter().position(|example| !example.roadwork).unwrap();
+    let line = |example: &Example| {
+        let wrongly = example.picture.id == examples[wrong].picture.id;
+        let p = if example.roadwork || wrongly { 0.9 } else { 0.1 };
+        serde_json::json!({"id": example.picture.id, "probability": p}).to_string()
+    };
+    let lines: Vec<String> = examples.iter().map(line).collect();
+    fs_err::write(&recipe.scores, lines.join("\n")).unwrap();
+    let set = Set::new(examples, &recipe).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let order = set.order(&recipe, 0, &mut rng);
+    let count = |is: &dyn Fn(usize) -> bool| order.iter().filter(|index| is(**index)).count();
+    let negatives = count(&|index| !set.examples[index].roadwork);
+    let all_negatives = set.examples.iter().filter(|example| !example.roadwork).count();
+    assert_eq!((order.len(), negatives), (60, all_negatives));
+    assert_eq!(count(&|index| index == wrong), (negatives as f64 * 0.5).round() as usize);
 }
 
 #[test]
@@ -146,17 +245,17 @@ fn a_kept_head_answers_as_it_did_and_so_does_the_backbone() {
     let dir = folder();
     train(&spec(dir.path(), "first", Scope::All), &patient()).unwrap();
     let kept = Recipe { head: HeadStart::Keep, hidden: 99, ..recipe(Scope::All) };
-    let network = Network::new(&dir.path().join("first"), &kept, 3).unwrap();
-    let before: Vec<Vec<f32>> = network
-        .trained()
-        .iter()
-        .map(|(_, var)| var.flatten_all().unwrap().to_vec1().unwrap())
-        .collect();
-    network.export(dir.path()).unwrap();
-    let again = Network::new(&dir.path().join("first"), &kept, 4).unwrap();
-    for ((name, var), before) in again.trained().iter().zip(before) {
-        assert_eq!(var.flatten_all().unwrap().to_vec1::<f32>().unwrap(), before, "{name}");
-    }
+    let pixels = Tensor::ones((2, 3, 48, 80), candle_core::DType::F32, &candle_core::Device::Cpu);
+    let pixels = pixels.unwrap();
+    let logits = |model: &Path, seed| {
+        let network = Network::new(model, &kept, seed).unwrap();
+        (network.logits(&pixels, None).unwrap().to_vec1::<f32>().unwrap(), network)
+    };
+    let (before, network) = logits(&dir.path().join("first"), 3);
+    let again = dir.path().join("again");
+    fs_err::create_dir_all(&again).unwrap();
+    network.export(&again).unwrap();
+    assert_eq!(logits(&again, 4).0, before, "the weights were in f16 already");
 }
 
 #[test]
@@ -179,7 +278,7 @@ fn every_parameter_gets_a_gradient() {
     let recipe = recipe(Scope::All);
     let network = Network::new(&dir.path().join("model"), &recipe, 7).unwrap();
     let set = Set::new(dataset::load(&dir.path().join("data")).unwrap(), &recipe).unwrap();
-    let batches = Batches::new(&network, &set, &recipe, Variation::Free);
+    let batches = Batches::new(&network, &set, &recipe, Variation::Free, None);
     let batch = batches.load(&[0, 1, 2, 3, 4, 5, 6, 7], 1).unwrap();
     let logits = network.logits(&batch.inputs, None).unwrap();
     let gradients = loss::loss(&logits, &batch.targets).unwrap().backward().unwrap();
@@ -254,6 +353,10 @@ fn the_average_follows_the_values_and_gives_way_to_them() {
     let device = candle_core::Device::Cpu;
     let var = candle_core::Var::from_vec(vec![0.0_f32], 1, &device).unwrap();
     let mut optimizer = AdamW::new(vec![("w".into(), var.clone())], 0.0, 0.5).unwrap();
+    let keeps_nothing = |optimizer: &AdamW| {
+        optimizer.slots.iter().all(|slot| slot.average.as_ref().is_some_and(|a| !a.track_op()))
+    };
+    assert!(keeps_nothing(&optimizer));
     let mut expected = 0.0;
     for step in 1..=4 {
         let loss = var.as_tensor().sum_all().unwrap();
@@ -264,6 +367,7 @@ fn the_average_follows_the_values_and_gives_way_to_them() {
         let averaged = optimizer.averaged(|| var.to_vec1::<f32>().unwrap()[0]).unwrap();
         assert!((averaged - expected).abs() < 1e-6, "{averaged} {expected}");
         assert_eq!(var.to_vec1::<f32>().unwrap()[0], value, "the values come back");
+        assert!(keeps_nothing(&optimizer), "an average must not hold on to those before it");
     }
 }
 
@@ -283,7 +387,7 @@ fn losses_and_gradients_are_torchs_and_do_not_overflow() {
     let tensor = |key: &str| Tensor::new(floats(&golden[key]), &device).unwrap();
     let number = |key: &str| golden[key].as_f64().unwrap();
     let settings = Distillation {
-        teacher: PathBuf::new(),
+        teacher: PathBuf::from("t"),
         temperature: number("temperature"),
         alpha: number("alpha"),
     };
@@ -304,6 +408,8 @@ fn losses_and_gradients_are_torchs_and_do_not_overflow() {
         close(&[loss.to_scalar().unwrap()], &[number(value) as f32], 1e-5);
         close(&gradient, &floats(&golden[slope]), 1e-5);
     }
+    let sharp = Distillation { temperature: 0.5, ..settings };
+    assert!([0.0, 1.0].map(|p| sharp.soften(p)).iter().all(|p| *p > 0.0 && *p < 1.0));
     let far = Tensor::new(&[500.0_f32, -500.0], &device).unwrap();
     let labels = Tensor::new(&[1.0_f32, 1.0], &device).unwrap();
     let losses = loss::bce_with_logits(&far, &labels).unwrap().to_vec1::<f32>().unwrap();
