@@ -15,7 +15,7 @@ use super::outputs::must_have_folder;
 use super::session::{Session, progress, tell};
 use crate::app::Exit;
 use crate::image::ImageLimits;
-use crate::lab::dataset::{Example, Picture, load, partition};
+use crate::lab::dataset::{Example, Picture, load, partition, twins};
 use crate::lab::features::{self, FeatureSpec, Features};
 use crate::models::Pooling;
 
@@ -90,9 +90,13 @@ impl FeatureArgs {
         let bar = progress(pictures.len() as u64).with_message("features");
         let computed = features::compute(&spec, pictures, &|done| bar.set_position(done));
         bar.finish_and_clear();
+        let checked = computed.and_then(|features| {
+            twins::ensure_directions(&features, pictures)?;
+            Ok(features)
+        });
         let next = "take the image out of the data set, or name another --model or --cache; what is \
                     computed is kept";
-        computed.map_err(|error| Failure::new(error, next))
+        checked.map_err(|error| Failure::new(error, next))
     }
 }
 

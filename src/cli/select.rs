@@ -17,7 +17,7 @@ use crate::app::{App, Exit};
 use crate::lab::answers::{Answer, Options, ask};
 use crate::lab::dataset::{Picture, load_pictures, manifest};
 use crate::lab::features::digests_hex;
-use crate::lab::files::write_json;
+use crate::lab::files::{write_json, write_whole};
 use crate::lab::label_studio;
 use crate::lab::select::informative::{By, Informative};
 use crate::lab::select::{Choice, SelectSpec, candidates, choose};
@@ -50,7 +50,7 @@ pub(super) struct Select {
     /// Images that are labelled already: they are not chosen, and what is like them comes last
     #[arg(long, value_name = "DATA")]
     labelled: Option<PathBuf>,
-    /// Also write tasks for Label Studio
+    /// Also write tasks for Label Studio, and its labelling interface beside them as .xml
     #[arg(long, value_name = "FILE")]
     label_studio: Option<PathBuf>,
     /// Put this before an image's path to make its address in those tasks
@@ -132,9 +132,11 @@ impl Select {
     /// Refuses files that are there or cannot be, and one name for two of them.
     fn ensure_free(&self) -> Result<(), Failure> {
         let mut seen = HashSet::new();
-        for file in [Some(&self.out), self.label_studio.as_ref()].into_iter().flatten() {
-            ensure_free(file, self.force)?;
-            if !seen.insert(place(file)?) {
+        let tasks = self.label_studio.iter();
+        let theirs = tasks.flat_map(|tasks| [tasks.clone(), interface(tasks)]);
+        for file in std::iter::once(self.out.clone()).chain(theirs) {
+            ensure_free(&file, self.force)?;
+            if !seen.insert(place(&file)?) {
                 let error = anyhow::anyhow!("{} would be written twice", file.display());
                 let next = "give --out and --label-studio names of their own";
                 return Err(Failure::new(error, next));
@@ -179,6 +181,8 @@ impl Select {
         if let Some(path) = &self.label_studio {
             let tasks = label_studio::tasks(pictures, choices, &self.image_url);
             write_json(path, &tasks.map_err(unwritten)?).map_err(unwritten)?;
+            let text = format!("{}\n", label_studio::CONFIG);
+            write_whole(&interface(path), text.as_bytes()).map_err(unwritten)?;
         }
         manifest::write_lines(&self.out, rows).map_err(unwritten)
     }
@@ -233,6 +237,11 @@ impl From<Measure> for By {
             Measure::Mixed => Self::Mixed,
         }
     }
+}
+
+/// Where the labelling interface of these tasks goes.
+fn interface(tasks: &Path) -> PathBuf {
+    tasks.with_extension("xml")
 }
 
 /// The file's name in its folder, however the folder was named.

@@ -1,7 +1,8 @@
 //! What a frozen encoder says of images, computed once and kept on disk.
 //!
 //! A row is named by what it depends on: the encoder with its preprocessing
-//! ([`ModelFiles::encoder_digest`]), the pooling, and the SHA-256 of the image's bytes. So the
+//! ([`ModelFiles::encoder_digest`]), the pooling, the [`REVISION`] of the code, the SHA-256 of the
+//! image's bytes, and the name of the change if the image was varied. So the
 //! cache may be shared by any number of data sets, and is right whatever is renamed or moved. A run that
 //! is killed loses the batch it was at; a row is the same, bit for bit, whoever computed it with whom.
 
@@ -23,6 +24,10 @@ use crate::image::{Image, ImageLimits};
 use crate::models::{Encoder, Head, ModelFiles, Pooling, Preprocessor};
 use store::{Key, Store};
 
+/// Names the code that computes rows. Raise it with every change after which the same model and the same
+/// image give another row: to decoding, resizing and normalising, to the encoder's arithmetic, to
+/// pooling, or to a variation that keeps its name.
+const REVISION: u32 = 1;
 /// Images decoded and held at a time.
 const CHUNK: usize = 64;
 /// Images that go through the encoder at a time.
@@ -245,7 +250,7 @@ impl Model {
             Pooling::ClsMean => "cls-mean",
             Pooling::ClsMeanMax => "cls-mean-max",
         };
-        let name = format!("{}-{pooled}", &files.encoder_digest()?[..32]);
+        let name = format!("{}-{pooled}-r{REVISION}", &files.encoder_digest()?[..32]);
         let width = pooling.width(hidden);
         Ok(Self { preprocessor, encoder, pooling, width, name })
     }

@@ -181,28 +181,35 @@ impl ModelFiles {
     /// SHA-256 of everything that a model is made of: the names and contents of its JSON and
     /// safetensors files, in lower-case hex.
     pub fn digest(&self) -> Result<String> {
-        self.digest_of(|_| true)
+        self.digest_of(&self.names()?)
     }
 
     /// The same of what its features depend on: the encoder's configuration and weights and the
     /// preprocessing, and neither head nor calibration.
     pub fn encoder_digest(&self) -> Result<String> {
-        self.digest_of(|name| {
-            matches!(name, "config.json" | "preprocessor_config.json") || name.starts_with("model")
-        })
+        const SETTINGS: [&str; 2] = ["config.json", "preprocessor_config.json"];
+        const INDEX: &str = "model.safetensors.index.json";
+        let mut names = self.names()?;
+        names.retain(|name| SETTINGS.contains(&name.as_str()) || name.starts_with("model"));
+        if self.contains(INDEX) && !self.contains("model.safetensors") {
+            names.extend(self.weight_map(INDEX)?.into_values());
+        }
+        names.sort();
+        names.dedup();
+        self.digest_of(&names)
     }
 
-    fn digest_of(&self, counts: impl Fn(&str) -> bool) -> Result<String> {
+    fn digest_of(&self, names: &[String]) -> Result<String> {
         let mut hasher = Sha256::new();
-        for name in self.names()?.into_iter().filter(|name| counts(name)) {
+        for name in names {
             hasher.update((name.len() as u64).to_le_bytes());
-            hasher.update(&name);
+            hasher.update(name);
             let mut content = Sha256::new();
             match &self.0 {
                 Place::Folder(path) => {
-                    io::copy(&mut fs_err::File::open(path.join(&name))?, &mut content)?;
+                    io::copy(&mut fs_err::File::open(path.join(name))?, &mut content)?;
                 }
-                Place::Embedded { .. } => content.update(self.embedded_bytes(&name)?),
+                Place::Embedded { .. } => content.update(self.embedded_bytes(name)?),
             }
             hasher.update(content.finalize());
         }
@@ -250,33 +257,38 @@ impl ModelFiles {
         let checkpoint = self.checkpoint(stem)?;
         let mut names: Vec<String> =
             checkpoint.shards.iter().map(|shard| shard.name.clone()).collect();
-        let index = format!("{stem}.safetensors.index.json");
         if !names.contains(&format!("{stem}.safetensors")) {
-            names.push(index);
+            names.push(format!("{stem}.safetensors.index.json"));
         }
         Ok(names)
     }
 
-    fn sharded(&self, index: &str) -> Result<Checkpoint> {
+    /// The file that each tensor is in.
+    fn weight_map(&self, index: &str) -> Result<BTreeMap<String, String>> {
         #[derive(Deserialize)]
         struct Index {
             weight_map: BTreeMap<String, String>,
         }
         let Index { weight_map } = self.json(index)?;
-        let broken = |cause| WeightsError::Broken { file: self.label(index), cause };
-        let names: HashSet<&String> = weight_map.values().collect();
-        let mut shards = Vec::with_capacity(names.len());
-        for name in names {
+        for name in weight_map.values() {
             if name.contains(['/', '\\']) || name == ".." {
-                return Err(broken(format!("`{name}` is not the name of a file beside it")));
+                let cause = format!("`{name}` is not the name of a file beside it");
+                return Err(WeightsError::Broken { file: self.label(index), cause });
             }
-            shards.push(self.open(name)?);
         }
-        let checkpoint = Checkpoint::open(shards)?;
+        Ok(weight_map)
+    }
+
+    fn sharded(&self, index: &str) -> Result<Checkpoint> {
+        let weight_map = self.weight_map(index)?;
+        let names: HashSet<&String> = weight_map.values().collect();
+        let shards = names.into_iter().map(|name| self.open(name));
+        let checkpoint = Checkpoint::open(shards.collect::<Result<Vec<_>>>()?)?;
         for (tensor, shard) in &weight_map {
             let entry = checkpoint.tensors.get(tensor);
             if entry.is_none_or(|entry| checkpoint.shards[entry.shard].name != *shard) {
-                return Err(broken(format!("tensor `{tensor}` is not in {shard}")));
+                let cause = format!("tensor `{tensor}` is not in {shard}");
+                return Err(WeightsError::Broken { file: self.label(index), cause });
             }
         }
         Ok(checkpoint)

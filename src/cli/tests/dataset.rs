@@ -185,6 +185,8 @@ fn labels_go_out_and_come_back() {
     assert_eq!(first["stages"]["confirm"].as_f64().map(|p| (p * 10.0).round()), Some(9.0));
     assert_eq!(room.run(&[&args[..], &more].concat()).0, Exit::Failure, "nothing is written over");
 
+    let interface = fs_err::read_to_string(room.path("tasks.xml")).unwrap();
+    assert_eq!(interface.trim_end(), crate::lab::label_studio::CONFIG);
     let tasks: Vec<Value> =
         serde_json::from_str(&fs_err::read_to_string(room.path("tasks.json")).unwrap()).unwrap();
     assert_eq!(tasks[0]["data"]["picture"], first["id"]);

@@ -78,21 +78,6 @@ pub fn counts(first: usize, second: usize, share: f64, size: usize) -> (usize, u
     (size - of_second, of_second)
 }
 
-/// `size` items of two lists, shuffled; `share` of them from `second`. See [`counts`].
-pub fn mix(
-    first: &[usize],
-    second: &[usize],
-    share: f64,
-    size: usize,
-    rng: &mut impl Rng,
-) -> Vec<usize> {
-    let (of_first, of_second) = counts(first.len(), second.len(), share, size);
-    let mut chosen = cycle(first, of_first, rng);
-    chosen.extend(cycle(second, of_second, rng));
-    chosen.shuffle(rng);
-    chosen
-}
-
 /// `count` items, each as often as any other or once less; every round in another order. Empty if there
 /// are no items.
 pub fn cycle(items: &[usize], count: usize, rng: &mut impl Rng) -> Vec<usize> {
@@ -118,6 +103,11 @@ mod tests {
         items.iter().map(|item| chosen.iter().filter(|c| *c == item).count()).collect()
     }
 
+    /// Photographs, then rendered images.
+    fn real_and_synthetic(real: usize, synthetic: usize) -> Vec<Kind> {
+        (0..real + synthetic).map(|i| Kind { synthetic: i >= real, hard: false }).collect()
+    }
+
     proptest! {
         #[test]
         fn shares_are_exact_and_nobody_is_preferred(
@@ -126,12 +116,15 @@ mod tests {
         ) {
             let a: Vec<usize> = (0..first).collect();
             let b: Vec<usize> = (first..first + second).collect();
-            let draw = || mix(&a, &b, share, size, &mut ChaCha8Rng::seed_from_u64(seed));
+            let kinds = real_and_synthetic(first, second);
+            let mixture = Mixture { synthetic: Some(share), hard: None };
+            let draw = || mixture.epoch(&kinds, size, &mut ChaCha8Rng::seed_from_u64(seed));
             let chosen = draw();
             prop_assert_eq!(&chosen, &draw());
             let empty = first + second == 0;
             prop_assert_eq!(chosen.len(), if empty { 0 } else { size });
             let of_second = chosen.iter().filter(|i| **i >= first).count();
+            prop_assert_eq!(counts(first, second, share, size).1, of_second);
             if first > 0 && second > 0 {
                 prop_assert!((of_second as f64 - share * size as f64).abs() <= 0.5 + 1e-9);
             } else if second == 0 {
@@ -170,14 +163,31 @@ mod tests {
 
     #[test]
     fn the_mixtures_of_the_plan() {
-        let (real, synthetic): (Vec<usize>, Vec<usize>) = ((0..10).collect(), (10..1000).collect());
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let chosen = mix(&real, &synthetic, 0.2, 1000, &mut rng);
+        let mut epoch = |real: usize, synthetic: usize, share: f64, size: usize| {
+            let mixture = Mixture { synthetic: Some(share), hard: None };
+            mixture.epoch(&real_and_synthetic(real, synthetic), size, &mut rng)
+        };
+        let chosen = epoch(10, 990, 0.2, 1000);
         assert_eq!(chosen.iter().filter(|i| **i < 10).count(), 800);
+        let real: Vec<usize> = (0..10).collect();
         assert_eq!(occurrences(&chosen, &real), [80; 10]);
-        assert_eq!(mix(&[], &synthetic, 0.2, 50, &mut rng).len(), 50);
-        assert_eq!(mix(&real, &[], 1.0, 50, &mut rng).len(), 50);
-        assert_eq!(mix(&[], &[], 0.2, 50, &mut rng), [] as [usize; 0]);
+        assert_eq!(epoch(0, 990, 0.2, 50).len(), 50);
+        assert_eq!(epoch(10, 0, 1.0, 50).len(), 50);
+        assert_eq!(epoch(0, 0, 0.2, 50), [] as [usize; 0]);
+    }
+
+    #[test]
+    fn a_cycle_takes_each_as_often_as_any_other_in_another_order_each_time() {
+        let items: Vec<usize> = (100..150).collect();
+        let chosen = cycle(&items, 120, &mut ChaCha8Rng::seed_from_u64(1));
+        let (first, second) = (&chosen[..50], &chosen[50..100]);
+        assert_eq!(occurrences(first, &items), [1; 50]);
+        assert_eq!(occurrences(second, &items), [1; 50]);
+        assert_ne!(first, second);
+        assert!(occurrences(&chosen[100..], &items).iter().all(|times| *times <= 1));
+        assert_eq!(chosen.len(), 120);
+        assert_eq!(cycle(&[], 5, &mut ChaCha8Rng::seed_from_u64(1)), [] as [usize; 0]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
+use super::Picture;
 use crate::lab::features::Features;
 
 /// Rows of a block.
@@ -61,10 +62,26 @@ pub fn near_duplicates(
     Ok(())
 }
 
+/// Checks that each of these pictures' features have a direction, without which nothing is like them.
+///
+/// # Errors
+/// If the features of a picture are all zero: the message names it.
+pub fn ensure_directions(features: &Features, pictures: &[&Picture]) -> anyhow::Result<()> {
+    for (index, picture) in pictures.iter().enumerate() {
+        let is_zero = features.row(index).iter().all(|value| *value == 0.0);
+        anyhow::ensure!(
+            !is_zero,
+            "the features of image {} are all zero: they have no direction",
+            picture.id
+        );
+    }
+    Ok(())
+}
+
 /// The rows, each of length 1.
 ///
 /// # Errors
-/// If one is all zero.
+/// If one is all zero; the message has the image's hash. Names are known to [`ensure_directions`].
 pub fn normalized(features: &Features) -> anyhow::Result<Vec<f32>> {
     let mut values = Vec::with_capacity(features.values.len());
     for index in 0..features.len() {
@@ -72,7 +89,10 @@ pub fn normalized(features: &Features) -> anyhow::Result<Vec<f32>> {
         let length = row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
         let scale = (length > 0.0).then(|| 1.0 / length);
         let scale = scale.with_context(|| {
-            format!("the features of image {} are all zero: they have no direction", index + 1)
+            let hash = &features.digests[index];
+            format!(
+                "the features of the image of SHA-256 {hash} are all zero: they have no direction"
+            )
         })?;
         values.extend(row.iter().map(|v| (f64::from(*v) * scale) as f32));
     }
@@ -90,7 +110,7 @@ mod tests {
         Features {
             width: rows.first().map_or(0, Vec::len),
             values: rows.concat(),
-            digests: vec![String::new(); rows.len()],
+            digests: (0..rows.len()).map(|row| format!("hash{row}")).collect(),
         }
     }
 
@@ -131,7 +151,12 @@ mod tests {
                 .unwrap_err()
                 .to_string()
         };
-        assert!(refused(&[vec![1.0], vec![0.0]], 0.9).contains("image 2 are all zero"));
+        assert!(refused(&[vec![1.0], vec![0.0]], 0.9).contains("SHA-256 hash1 are all zero"));
+        let pictures = ["good.jpg", "dark.jpg"].map(|id| Picture::file(id.into(), id.into()));
+        let pictures: Vec<&Picture> = pictures.iter().collect();
+        let error = ensure_directions(&features(&[vec![1.0], vec![0.0]]), &pictures).unwrap_err();
+        assert!(error.to_string().contains("image dark.jpg are all zero"), "{error}");
+        ensure_directions(&features(&[vec![1.0], vec![-1.0]]), &pictures).unwrap();
         for threshold in [0.0, 1.1, -1.0, f64::NAN] {
             assert!(refused(&[vec![1.0]], threshold).contains("no cosine similarity"));
         }

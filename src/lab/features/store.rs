@@ -6,7 +6,7 @@
 //!
 //! | bytes | of a record |
 //! |---|---|
-//! | 32 | SHA-256 of the image's bytes |
+//! | 32 | SHA-256 of the image's bytes; of a variation, of these 32 bytes and the variation's name |
 //! | 4 × width | the row, f32 |
 //! | 8 | the first of SHA-256 over all of the above |
 
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use fs_err::{File, OpenOptions};
 use sha2::{Digest as _, Sha256};
 
-/// SHA-256 of an image's bytes.
+/// What names a row: SHA-256 of the image's bytes, or, of a variation, of that and the variation's name.
 pub(super) type Key = [u8; 32];
 
 /// The first bytes of every file; the number after them is the width.

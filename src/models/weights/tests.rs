@@ -148,3 +148,26 @@ fn the_digest_covers_what_a_model_is_made_of() {
         &[("model.safetensors", b"weights"), ("config.json", b"{}"), ("README.md", b"")];
     assert_eq!(ModelFiles::embedded("twin", twin).digest().unwrap(), first);
 }
+
+#[test]
+fn features_depend_on_every_shard_whatever_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs_err::write(folder.path().join(name), text).unwrap();
+    let encoder = || ModelFiles::folder(folder.path()).unwrap().encoder_digest();
+    let index = r#"{"weight_map": {"a": "first.safetensors", "b": "second.weights"}}"#;
+    write("model.safetensors.index.json", index);
+    write("first.safetensors", "1");
+    assert!(encoder().unwrap_err().to_string().contains("second.weights"));
+    write("second.weights", "2");
+    let before = encoder().unwrap();
+    write("third.safetensors", "3");
+    assert_eq!(encoder().unwrap(), before, "the index does not name it");
+    for name in ["first.safetensors", "second.weights"] {
+        write(name, "other");
+        assert_ne!(encoder().unwrap(), before, "{name}");
+        write(name, if name.starts_with("first") { "1" } else { "2" });
+        assert_eq!(encoder().unwrap(), before);
+    }
+    write("model.safetensors.index.json", r#"{"weight_map": {"a": "../x"}}"#);
+    assert!(encoder().unwrap_err().to_string().contains("not the name of a file beside it"));
+}

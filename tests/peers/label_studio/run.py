@@ -22,10 +22,6 @@ import time
 
 import requests
 
-CONFIG = (
-    '<View><Image name="image" value="$image"/><Choices name="roadwork" toName="image" '
-    'choice="single"><Choice value="roadwork"/><Choice value="not_roadwork"/></Choices></View>'
-)
 COUNT = 12
 
 
@@ -76,9 +72,9 @@ class Server:
         assert reply.ok, f"{method} {path}: {reply.status_code} {reply.text[:300]}"
         return reply.json()
 
-    def project(self, tasks):
-        """A project with these tasks; the number of each task by its picture."""
-        project = self.call("POST", "/api/projects/", json={"title": "roadcrew", "label_config": CONFIG})["id"]
+    def project(self, tasks, interface):
+        """A project with this labelling interface and these tasks; the number of each task by its picture."""
+        project = self.call("POST", "/api/projects/", json={"title": "roadcrew", "label_config": interface})["id"]
         made = self.call("POST", f"/api/projects/{project}/import", json=tasks)
         assert made["task_count"] == made["prediction_count"] == len(tasks), made
         found = self.call("GET", "/api/tasks", params={"project": project, "fields": "all", "page_size": 1000})
@@ -123,12 +119,13 @@ def round_trip(server, binary, folder):
         "--label-studio", tasks_file, "--image-url", address, "--cache", folder / "cache",
     )
     tasks = json.loads(tasks_file.read_text())
+    interface = tasks_file.with_suffix(".xml").read_text()
     chosen = [line["id"] for line in lines(selected)]
     assert len(chosen) == len(set(chosen)) == len(tasks) == COUNT
     assert [task["data"]["picture"] for task in tasks] == chosen
     for task in tasks:
         assert requests.get(task["data"]["image"], timeout=5).content == (scenes / task["data"]["picture"]).read_bytes()
-    project, numbers = server.project(tasks)
+    project, numbers = server.project(tasks, interface)
 
     truth = {line["file"]: line["label"] for line in lines(scenes / "labels.jsonl")}
     word = ["not_roadwork", "roadwork"]
@@ -160,9 +157,10 @@ def round_trip(server, binary, folder):
         assert stats["images"] == {"roadwork": counts[1], "not_roadwork": counts[0]}, stats
         print(f"{kind}: {len(found)} labels came back as they were given; {report}")
     assert silent not in expected
+    return interface
 
 
-def fixtures(server, out):
+def fixtures(server, out, interface):
     """A yes, a no, a cancelled one, one of two minds, two to one, one without a choice."""
     def task(number):
         value = {"choices": ["roadwork"]}
@@ -174,7 +172,7 @@ def fixtures(server, out):
         }
         return {"data": data, "predictions": [{"model_version": "roadcrew", "score": 0.75, "result": result}]}
 
-    project, numbers = server.project([task(number) for number in range(6)])
+    project, numbers = server.project([task(number) for number in range(6)], interface)
     votes = [["roadwork"], ["not_roadwork"], [], ["roadwork", "not_roadwork"],
              ["roadwork", "not_roadwork", "roadwork"], [None]]
     for number, labels in enumerate(votes):
@@ -194,9 +192,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         with Server(options.label_studio, folder) as server:
+            interface = round_trip(server, options.roadcrew, folder)
             if options.fixtures:
-                fixtures(server, options.fixtures)
-            round_trip(server, options.roadcrew, folder)
+                fixtures(server, options.fixtures, interface)
     print("the round trip is sound")
 
 
