@@ -65,7 +65,7 @@ def export(binary, model, dtype, folder):
     """The ONNX file, what roadcrew said of it, and the tensors to compare with."""
     file, check = folder / f"{dtype}.onnx", folder / f"{dtype}.safetensors"
     command = [binary, "export", "--model", model, "--onnx", str(file), "--check", str(check), "--dtype", dtype,
-               "--with-calibration", "--json"]
+               "--json"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)}\n{done.stderr}")

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,10 +12,11 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::offline::{places, with_engine};
 use super::outputs::{must_be_new, new_folder, unwritten};
-use super::session::{Session, Usually, progress};
+use super::session::{Session, Usually, progress, tell};
 use crate::actors::Engine;
 use crate::app::{App, Exit};
 use crate::lab::answers::{Answers, Options, ask};
+use crate::lab::calibrate::takes_images;
 use crate::lab::dataset::{self, Example};
 use crate::lab::evaluate::{Report, Slice, histogram, reliability, report, scored};
 use crate::lab::facets::{Facets, facets};
@@ -38,9 +40,9 @@ pub(super) struct Evaluate {
     /// Print the reports as one JSON object
     #[arg(long)]
     json: bool,
-    /// Take only the first so many images
+    /// Take a sample of so many images, drawn by --seed, each class in its share
     #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
     /// Measure the cascade as a whole, and no stage alone
     #[arg(long)]
     cascade_only: bool,
@@ -54,7 +56,7 @@ pub(super) struct Evaluate {
     #[arg(long, value_name = "N", default_value_t = 1000,
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     resamples: u32,
-    /// Seed of these draws
+    /// Seed of these draws, and of --limit
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
     #[command(flatten)]
@@ -97,12 +99,15 @@ impl Asking {
     }
 }
 
-/// The labelled images of a folder, the first `limit` of them.
-pub(super) fn load(data: &Path, limit: Option<usize>) -> Result<Vec<Example>, Failure> {
+/// The labelled images of a folder, or a sample of `limit` of them.
+pub(super) fn load(
+    data: &Path,
+    limit: Option<NonZeroUsize>,
+    seed: u64,
+) -> Result<Vec<Example>, Failure> {
     let next = "name a folder of labelled images; `roadcrew scenes` makes one";
-    let mut examples = dataset::load(data).map_err(|e| Failure::new(e, next))?;
-    examples.truncate(limit.unwrap_or(usize::MAX));
-    Ok(examples)
+    let examples = dataset::load(data).map_err(|e| Failure::new(e, next))?;
+    Ok(dataset::sample(examples, limit.map_or(usize::MAX, NonZeroUsize::get), seed))
 }
 
 /// An image cannot be read or is refused.
@@ -123,7 +128,7 @@ impl Evaluate {
         self.out.as_deref().map_or(Ok(()), must_be_new)?;
         self.plots.as_deref().map_or(Ok(()), new_folder)?;
         let app = session.app(Usually::Quiet)?;
-        let examples = load(&self.data, self.limit)?;
+        let examples = load(&self.data, self.limit, self.seed)?;
         let facets = facets(&examples, &app.config().image).map_err(bad_image)?;
         let answers = self.asking.ask("cascade", &app, &examples)?;
         let cascade = self.report(&examples, &facets, &answers);
@@ -131,6 +136,11 @@ impl Evaluate {
         let order = &app.config().cascade.order;
         let mut stages = BTreeMap::new();
         for name in order.iter().filter(|_| order.len() > 1 && !self.cascade_only) {
+            let stage = app.config().stages.get(name);
+            if stage.is_some_and(|stage| !takes_images(&stage.rule)) {
+                tell(&format!("stage {name} is for clips alone, and is not measured on images"));
+                continue;
+            }
             let alone = app.with(|config| config.cascade.order = vec![name.clone()]);
             let answers = self.asking.ask(name, &alone, &examples)?;
             stages.insert(name.clone(), self.report(&examples, &facets, &answers));
@@ -143,7 +153,7 @@ impl Evaluate {
             reports.print(order, out)?;
         }
         // Figures with holes are not to be believed.
-        Ok(if reports.cascade.unanswered == 0 { Exit::Ok } else { Exit::Failure })
+        Ok(if reports.unanswered() == 0 { Exit::Ok } else { Exit::Failure })
     }
 
     fn report(&self, examples: &[Example], facets: &[Facets], answers: &Answers) -> Report {
@@ -174,6 +184,11 @@ impl Evaluate {
 }
 
 impl Reports {
+    /// Images without an answer, by the cascade and by each stage alone.
+    fn unanswered(&self) -> u64 {
+        std::iter::once(&self.cascade).chain(self.stages.values()).map(|r| r.unanswered).sum()
+    }
+
     fn print(&self, order: &[String], out: &mut dyn Write) -> std::io::Result<()> {
         let heads = ["images", "accuracy", "MCC", "reward", "log-loss", "ECE", "p50 ms", "p99 ms"];
         write!(out, "{:<16}", "")?;
@@ -187,6 +202,9 @@ impl Reports {
         }
         let Report { unanswered, degraded, exits, intervals, decode_ms, .. } = &self.cascade;
         writeln!(out, "\nof the cascade: {degraded} degraded, {unanswered} unanswered")?;
+        for (name, report) in self.stages.iter().filter(|(_, report)| report.unanswered > 0) {
+            writeln!(out, "of {name} alone: {} unanswered", report.unanswered)?;
+        }
         for (stage, share) in exits {
             writeln!(out, "  answered by {stage:<18} {:>5.1} %", share * 100.0)?;
         }

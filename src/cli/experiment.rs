@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -45,9 +46,9 @@ pub(super) struct Experiment {
     /// Print everything as one JSON object
     #[arg(long)]
     json: bool,
-    /// Take only the first so many images
+    /// Take a sample of so many images, drawn by --seed, each class in its share
     #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
     /// The difference in accuracy that matters: how many images would it need?
     #[arg(long, value_name = "SHARE", default_value_t = 0.01, value_parser = difference)]
     difference: f64,
@@ -55,7 +56,7 @@ pub(super) struct Experiment {
     #[arg(long, value_name = "N", default_value_t = 1000,
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     resamples: u32,
-    /// Seed of these draws
+    /// Seed of these draws, and of --limit
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
     #[command(flatten)]
@@ -75,7 +76,7 @@ impl Experiment {
         let app = |path: &PathBuf| Ok((path.display().to_string(), session.app_with(path)?));
         let apps: Vec<(String, App)> =
             self.cascades.iter().map(app).collect::<Result<_, Failure>>()?;
-        let examples = load(&self.data, self.limit)?;
+        let examples = load(&self.data, self.limit, self.seed)?;
         let runs = self.measure(&apps, &examples)?;
         let resamples = self.resamples as usize;
         let resampling = Resampling { resamples, seed: self.seed, ..Resampling::default() };

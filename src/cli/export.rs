@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::failure::Failure;
-use super::session::{Session, Usually, tell};
+use super::session::{Session, Usually};
 use crate::app::Exit;
 use crate::lab::export::{self, ExportSpec, Port, Summary, export};
 
@@ -26,9 +26,9 @@ pub(super) struct Export {
     /// What the encoder's weights are kept and computed in
     #[arg(long, default_value = "f32")]
     dtype: Dtype,
-    /// Let probability follow the model's calibration.json; otherwise it is the logit's sigmoid
+    /// Let probability be the logit's sigmoid, whatever the model's calibration.json says
     #[arg(long)]
-    with_calibration: bool,
+    without_calibration: bool,
     /// Also write five prepared scenes with our logits and probabilities (safetensors), to compare
     /// another runtime with
     #[arg(long, value_name = "FILE")]
@@ -59,22 +59,16 @@ impl Export {
         } else {
             session.out.write_all(table(&summary).as_bytes())?;
         }
-        if summary.calibration_left_out {
-            tell(
-                "the model's calibration.json is left out: probability is the sigmoid of the logit\n  \
-                 next: --with-calibration lets it follow",
-            );
-        }
         Ok(Exit::Ok)
     }
 
     fn spec(self) -> ExportSpec {
-        let Self { onnx, model, with_calibration, check, force, .. } = self;
+        let Self { onnx, model, without_calibration, check, force, .. } = self;
         let dtype = match self.dtype {
             Dtype::F32 => export::Dtype::F32,
             Dtype::F16 => export::Dtype::F16,
         };
-        ExportSpec { model, onnx, dtype, with_calibration, check, force }
+        ExportSpec { model, onnx, dtype, with_calibration: !without_calibration, check, force }
     }
 }
 
@@ -120,6 +114,10 @@ mod tests {
         let summary: serde_json::Value = serde_json::from_str(&out).unwrap();
         assert_eq!(summary["outputs"][1]["name"], "probability");
         assert_eq!(summary["metadata"]["model_type"], "dinov3_convnext");
+        assert_eq!(summary["metadata"]["calibration"], r#"{"scale":0.74,"shift":0.0}"#);
+        let (_, out) = run(&[&args[..], &["--force", "--json", "--without-calibration"]].concat());
+        let summary: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(summary["metadata"]["calibration"], "none");
         assert_eq!(summary["bytes"], fs_err::metadata(&file).unwrap().len());
     }
 

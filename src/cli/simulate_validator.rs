@@ -1,6 +1,7 @@
 //! `roadcrew simulate-validator`
 
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -44,9 +45,9 @@ pub(super) struct SimulateValidator {
     /// Write the score's curve, as SVG
     #[arg(long, value_name = "DIR")]
     plots: Option<PathBuf>,
-    /// Take only the first so many images of --data
+    /// Take a sample of so many images of --data, drawn by --seed, each class in its share
     #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
     /// Challenges of each run
     #[arg(long, value_name = "N", default_value_t = 600,
           value_parser = clap::value_parser!(u32).range(201..=100_000))]
@@ -134,7 +135,8 @@ impl SimulateValidator {
             logged.iter().map(|logged| (logged.label, logged.answer)).collect()
         } else {
             let app = session.app(Usually::Quiet)?;
-            let examples = load(self.data.as_deref().unwrap_or(".".as_ref()), self.limit)?;
+            let examples =
+                load(self.data.as_deref().unwrap_or(".".as_ref()), self.limit, self.seed)?;
             let answers = self.asking.ask("cascade", &app, &examples)?;
             let records = records(&examples, &answers);
             records.iter().map(|record| (record.label == 1, record.probability)).collect()

@@ -10,9 +10,25 @@ use serde::Serialize;
 /// # Errors
 /// If the folder does not exist, is not writable, or the disk is full.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    whole(path, |partial| Ok(fs_err::write(partial, bytes)?))
+}
+
+/// Lets `write` make a file under the name it is given, then renames it to `path`. If either fails,
+/// nothing is left of it.
+///
+/// # Errors
+/// What `write` fails with, or if the file cannot be renamed.
+pub fn whole<T>(path: &Path, write: impl FnOnce(&Path) -> anyhow::Result<T>) -> anyhow::Result<T> {
     let partial = partial(path);
-    fs_err::write(&partial, bytes)?;
-    Ok(fs_err::rename(partial, path)?)
+    let written = write(&partial).and_then(|written| {
+        fs_err::rename(&partial, path)?;
+        Ok(written)
+    });
+    if written.is_err() {
+        // The first failure is what the user should hear of.
+        let _ = fs_err::remove_file(&partial);
+    }
+    written
 }
 
 /// Writes a value as JSON for people and programs.

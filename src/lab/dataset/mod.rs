@@ -8,6 +8,7 @@ pub mod manifest;
 pub mod mix;
 pub mod partition;
 mod picture;
+mod sample;
 mod shard;
 pub mod split;
 pub mod stats;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 
 pub use picture::{Picture, Source, sha256};
+pub use sample::sample;
 pub use shard::Shard;
 
 /// One labelled image.

@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 
 use crate::calibration::{Calibration, sigmoid};
 use crate::image::Image;
-use crate::lab::files::partial;
+use crate::lab::files::whole;
 use crate::lab::scenes::{SceneSpec, render};
 use crate::models::{Encoder, Head, ModelFiles, Preprocessor};
 
@@ -44,7 +44,5 @@ pub(super) fn write(
         ("logits", vector(logits)?),
         ("probability", vector(probabilities)?),
     ]);
-    let partial = partial(path);
-    candle_core::safetensors::save(&tensors, &partial)?;
-    Ok(fs_err::rename(partial, path)?)
+    whole(path, |partial| Ok(candle_core::safetensors::save(&tensors, partial)?))
 }

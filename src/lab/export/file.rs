@@ -6,22 +6,14 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 
 use super::model::Model;
-use crate::lab::files::partial;
+use crate::lab::files::whole;
 
 /// Writes a model; the SHA-256 of the file in lower-case hex.
 ///
 /// # Errors
 /// As [`Model::write`]; then there is no file, or the one that was there before.
 pub(super) fn write(model: &Model, path: &Path) -> anyhow::Result<String> {
-    let partial = partial(path);
-    let written = write_partial(model, &partial);
-    if written.is_err() {
-        // The first failure is what the user should hear of.
-        let _ = fs_err::remove_file(&partial);
-    }
-    let digest = written?;
-    fs_err::rename(&partial, path)?;
-    Ok(digest)
+    whole(path, |partial| write_partial(model, partial))
 }
 
 fn write_partial(model: &Model, path: &Path) -> anyhow::Result<String> {

@@ -19,7 +19,7 @@ mod vit;
 mod weights;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -107,24 +107,29 @@ pub struct Port {
 ///
 /// # Errors
 /// If a file is there already, the model cannot be read or expressed, or the disk refuses. No file
-/// is ever half written.
+/// is ever half written, and there are both or, of what was not there before, none.
 pub fn export(spec: &ExportSpec) -> anyhow::Result<Summary> {
     for path in [Some(&spec.onnx), spec.check.as_ref()].into_iter().flatten() {
         let free = spec.force || !path.exists();
         anyhow::ensure!(free, "{} exists; --force replaces it", path.display());
     }
-    let same = spec.check.as_ref() == Some(&spec.onnx);
+    let same = spec.check.as_deref().is_some_and(|check| place(check) == place(&spec.onnx));
     anyhow::ensure!(!same, "both files have the name {}", spec.onnx.display());
     let files = ModelFiles::named(&spec.model)?;
     let source = Source::load(&files).with_context(|| format!("model {}", spec.model))?;
     let applied = source.calibration.filter(|_| spec.with_calibration);
     let metadata = source.metadata(spec.dtype, applied)?;
     let model = source.model(spec.dtype, applied, &metadata)?;
-    let sha256 = file::write(&model, &spec.onnx)
-        .with_context(|| format!("writing {}", spec.onnx.display()))?;
     if let Some(path) = &spec.check {
-        check::write(&files, applied, path)?;
+        let written = check::write(&files, applied, path);
+        written.with_context(|| format!("writing {}", path.display()))?;
     }
+    let written = file::write(&model, &spec.onnx);
+    if let (Err(_), Some(path)) = (&written, &spec.check) {
+        // It would be compared with some other model.
+        let _ = fs_err::remove_file(path);
+    }
+    let sha256 = written.with_context(|| format!("writing {}", spec.onnx.display()))?;
     Ok(Summary {
         onnx: spec.onnx.clone(),
         bytes: model.length(),
@@ -139,6 +144,16 @@ pub fn export(spec: &ExportSpec) -> anyhow::Result<Summary> {
         metadata,
         calibration_left_out: source.calibration.is_some() && applied.is_none(),
         check: spec.check.clone(),
+    })
+}
+
+/// A file's one name, whether it exists or not.
+fn place(path: &Path) -> PathBuf {
+    fs_err::canonicalize(path).unwrap_or_else(|_| {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        let folder = fs_err::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+        folder.join(path.file_name().unwrap_or_default())
     })
 }
 

@@ -2,7 +2,6 @@
 //! `scripts/check-onnx.sh`, with the real checker and runtime.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use candle_core::Device;
 use prost::Message as _;
@@ -233,8 +232,23 @@ fn what_exists_is_replaced_only_by_force() {
     export(&ExportSpec { force: true, ..plain.clone() }).unwrap();
     assert!(fs_err::metadata(&path).unwrap().len() > 1000);
     assert!(!partial(&path).exists());
-    let both = ExportSpec { check: Some(path), force: true, ..plain };
-    assert!(export(&both).unwrap_err().to_string().contains("both files"));
+    fs_err::create_dir(dir.path().join("below")).unwrap();
+    for check in [path, dir.path().join("below/../model.onnx")] {
+        let both = ExportSpec { check: Some(check), force: true, ..plain.clone() };
+        assert!(export(&both).unwrap_err().to_string().contains("both files"));
+    }
+}
+
+#[test]
+fn a_check_file_does_not_stay_without_its_model() {
+    let dir = tempfile::tempdir().unwrap();
+    // A folder with something in it cannot be replaced by a file.
+    let path = dir.path().join("model.onnx");
+    fs_err::create_dir_all(path.join("full")).unwrap();
+    let check = Some(dir.path().join("check.safetensors"));
+    let spec = ExportSpec { check, force: true, ..spec("embedded:screen", path) };
+    assert!(export(&spec).unwrap_err().to_string().contains("model.onnx"));
+    assert_eq!(fs_err::read_dir(dir.path()).unwrap().count(), 1);
 }
 
 #[test]

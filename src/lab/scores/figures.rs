@@ -28,6 +28,7 @@ impl Scored {
     /// Minus the logarithm of the probability given to the truth, in nats. Probabilities are first
     /// clamped to `EPSILON..=1 - EPSILON` of `f64`, as scikit-learn does, so that one certain and
     /// wrong answer costs 36 and not everything.
+    /// [`crate::lab::calibrate::fit::log_loss`], which only chooses among fits, clamps to 1e-7.
     pub fn log_loss(self) -> f64 {
         let clamped = self.probability.clamp(f64::EPSILON, 1.0 - f64::EPSILON);
         if self.truth { -clamped.ln() } else { -(1.0 - clamped).ln() }
