@@ -23,10 +23,10 @@ macro_rules! files {
 }
 
 const SCREEN: &[EmbeddedFile] = files!("screen":
+    "config.json", "preprocessor_config.json", "model.safetensors", "head.safetensors");
+const CONFIRM: &[EmbeddedFile] = files!("confirm":
     "config.json", "preprocessor_config.json", "model.safetensors", "head.safetensors",
     "calibration.json");
-const CONFIRM: &[EmbeddedFile] = files!("confirm":
-    "config.json", "preprocessor_config.json", "model.safetensors", "head.safetensors");
 
 /// The files of the embedded model of that name.
 pub fn find(name: &str) -> Option<ModelFiles> {
