@@ -102,10 +102,10 @@ mod tests {
     fn prints_what_it_wrote_and_does_not_write_twice() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("model.onnx").display().to_string();
-        let args = ["export", "--model", "embedded:screen", "--onnx", &file];
+        let args = ["export", "--model", "embedded:confirm", "--onnx", &file];
         let (exit, out) = run(&args);
         assert_eq!(exit, Exit::Ok);
-        for part in ["input       pixel_values [batch, 3, 96, 160] f32", "opset       17"] {
+        for part in ["input       pixel_values [batch, 3, 128, 224] f32", "opset       17"] {
             assert!(out.contains(part), "{out}");
         }
         assert_eq!(run(&args), (Exit::Failure, String::new()));
@@ -114,7 +114,7 @@ mod tests {
         let summary: serde_json::Value = serde_json::from_str(&out).unwrap();
         assert_eq!(summary["outputs"][1]["name"], "probability");
         assert_eq!(summary["metadata"]["model_type"], "dinov3_convnext");
-        assert_eq!(summary["metadata"]["calibration"], r#"{"scale":0.74,"shift":0.0}"#);
+        assert_eq!(summary["metadata"]["calibration"], r#"{"scale":1.32,"shift":0.0}"#);
         let (_, out) = run(&[&args[..], &["--force", "--json", "--without-calibration"]].concat());
         let summary: serde_json::Value = serde_json::from_str(&out).unwrap();
         assert_eq!(summary["metadata"]["calibration"], "none");

@@ -186,16 +186,16 @@ fn says_what_it_is() {
 
 #[test]
 fn the_same_model_gives_the_same_bytes_and_a_calibration_others() {
-    let (first, _) = exported("embedded:screen", Dtype::F32);
-    let (second, _) = exported("embedded:screen", Dtype::F32);
+    let (first, _) = exported("embedded:confirm", Dtype::F32);
+    let (second, _) = exported("embedded:confirm", Dtype::F32);
     assert_eq!(first.sha256, second.sha256);
     assert!(first.calibration_left_out);
     let dir = tempfile::tempdir().unwrap();
-    let plain = spec("embedded:screen", dir.path().join("model.onnx"));
+    let plain = spec("embedded:confirm", dir.path().join("model.onnx"));
     let calibrated = export(&ExportSpec { with_calibration: true, ..plain }).unwrap();
     assert_eq!(calibrated.nodes, first.nodes + 2);
     assert!(!calibrated.calibration_left_out);
-    assert_eq!(calibrated.metadata["calibration"], r#"{"scale":0.74,"shift":0.0}"#);
+    assert_eq!(calibrated.metadata["calibration"], r#"{"scale":1.32,"shift":0.0}"#);
 }
 
 #[test]
@@ -205,13 +205,13 @@ fn the_check_file_holds_what_a_stage_would_say() {
     let spec = ExportSpec {
         check: Some(check.clone()),
         with_calibration: true,
-        ..spec("embedded:screen", dir.path().join("model.onnx"))
+        ..spec("embedded:confirm", dir.path().join("model.onnx"))
     };
     export(&spec).unwrap();
     let tensors = candle_core::safetensors::load(&check, &Device::Cpu).unwrap();
-    assert_eq!(tensors["pixel_values"].dims(), [5, 3, 96, 160]);
+    assert_eq!(tensors["pixel_values"].dims(), [5, 3, 128, 224]);
     let values = |name: &str| tensors[name].to_vec1::<f32>().unwrap();
-    let calibration = Calibration { scale: 0.74, shift: 0.0 };
+    let calibration = Calibration { scale: 1.32, shift: 0.0 };
     let expected: Vec<f32> = values("logits").iter().map(|l| calibration.apply(*l)).collect();
     assert_eq!(values("probability"), expected);
     // Scenes that differ are told apart.
