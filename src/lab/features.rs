@@ -1,7 +1,7 @@
 //! What a frozen encoder says of images, computed once and kept on disk.
 //!
 //! A row is named by what it depends on: the encoder with its preprocessing
-//! ([`ModelFiles::encoder_digest`]), the pooling, the [`REVISION`] of the code, the SHA-256 of the
+//! ([`ModelFiles::encoder_digest`]), the pooling, the revision of the code, the SHA-256 of the
 //! image's bytes, and the name of the change if the image was varied. So the
 //! cache may be shared by any number of data sets, and is right whatever is renamed or moved. A run that
 //! is killed loses the batch it was at; a row is the same, bit for bit, whoever computed it with whom.
