@@ -6,7 +6,7 @@
 //!
 //! - plain data and pure decisions: [`prediction`], [`calibration`], [`cascade`]
 //! - pictures: [`image`], [`video`]; numbers about ourselves: [`metrics`], [`logging`]
-//! - computing: [`kernels`], [`models`], and what a researcher writes, [`backends`]
+//! - computing: [`kernels`], [`models`], [`onnx`], and what a researcher writes, [`backends`]
 //! - the engine: [`actors`]; what validators and the chain agree on: [`bittensor`]
 //! - doors: [`http`], [`config`], [`app`], [`lab`], [`cli`]
 //!
@@ -28,5 +28,6 @@ pub mod lab;
 pub mod logging;
 pub mod metrics;
 pub mod models;
+pub mod onnx;
 pub mod prediction;
 pub mod video;

@@ -7,7 +7,8 @@ use clap::{Args, ValueEnum};
 use super::failure::Failure;
 use super::session::{Session, Usually};
 use crate::app::Exit;
-use crate::lab::export::{self, ExportSpec, Port, Summary, export};
+use crate::lab::export::{ExportSpec, Port, Summary, export};
+use crate::onnx::graph;
 
 /// Write a model as one ONNX file, for other runtimes
 ///
@@ -65,8 +66,8 @@ impl Export {
     fn spec(self) -> ExportSpec {
         let Self { onnx, model, without_calibration, check, force, .. } = self;
         let dtype = match self.dtype {
-            Dtype::F32 => export::Dtype::F32,
-            Dtype::F16 => export::Dtype::F16,
+            Dtype::F32 => graph::Dtype::F32,
+            Dtype::F16 => graph::Dtype::F16,
         };
         ExportSpec { model, onnx, dtype, with_calibration: !without_calibration, check, force }
     }

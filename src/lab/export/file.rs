@@ -5,8 +5,8 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
-use super::model::Model;
 use crate::lab::files::whole;
+use crate::onnx::graph::Model;
 
 /// Writes a model; the SHA-256 of the file in lower-case hex.
 ///

@@ -1,22 +1,9 @@
-//! A classifier as one ONNX file: encoder, head and calibration, for runtimes other than ours.
-//!
-//! The graph is built from the configuration and the names and shapes in the checkpoint; weights are
-//! read while they are written. The same model gives the same bytes.
+//! A classifier as one ONNX file, and what to compare another runtime's answers with.
 
 mod check;
-mod convnext;
-mod features;
 mod file;
-mod graph;
-mod head;
-mod initializer;
-mod layers;
-mod model;
-mod proto;
 #[cfg(test)]
 mod tests;
-mod vit;
-mod weights;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,25 +11,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::calibration::Calibration;
-use crate::kernels::preprocess::{Filter, Plan};
-use crate::models::{EncoderConfig, ModelFiles, Preprocessor};
-use features::Features;
-use graph::{Graph, Value};
-use initializer::Kind;
-use model::{IR_VERSION, Model, OPSET};
-use proto::Extent;
-use weights::Weights;
-
-/// The type that the encoder computes in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Dtype {
-    /// 32 bits: the numbers of our own stages.
-    F32,
-    /// 16 bits: half the file; layer norms' statistics, softmax and the head stay in f32.
-    F16,
-}
+use crate::models::ModelFiles;
+use crate::onnx::graph::{
+    Dtype, IR_VERSION, LOGITS, OPSET, PIXELS, PROBABILITY, Source, batch, proto::Extent,
+};
 
 /// What to export, and where to.
 #[derive(Clone, Debug)]
@@ -117,7 +89,7 @@ pub fn export(spec: &ExportSpec) -> anyhow::Result<Summary> {
     anyhow::ensure!(!same, "both files have the name {}", spec.onnx.display());
     let files = ModelFiles::named(&spec.model)?;
     let source = Source::load(&files).with_context(|| format!("model {}", spec.model))?;
-    let applied = source.calibration.filter(|_| spec.with_calibration);
+    let applied = source.calibration().filter(|_| spec.with_calibration);
     let metadata = source.metadata(spec.dtype, applied)?;
     let model = source.model(spec.dtype, applied, &metadata)?;
     if let Some(path) = &spec.check {
@@ -139,10 +111,10 @@ pub fn export(spec: &ExportSpec) -> anyhow::Result<Summary> {
         dtype: spec.dtype,
         inputs: vec![port(PIXELS, &source.input_shape())],
         outputs: [LOGITS, PROBABILITY].map(|name| port(name, &[batch()])).into(),
-        nodes: model.nodes,
-        initializers: model.initializers.len(),
+        nodes: model.nodes(),
+        initializers: model.initializers(),
         metadata,
-        calibration_left_out: source.calibration.is_some() && applied.is_none(),
+        calibration_left_out: source.calibration().is_some() && applied.is_none(),
         check: spec.check.clone(),
     })
 }
@@ -157,131 +129,10 @@ fn place(path: &Path) -> PathBuf {
     })
 }
 
-const PIXELS: &str = "pixel_values";
-const LOGITS: &str = "logits";
-const PROBABILITY: &str = "probability";
-
-/// The dimension that is as long as the caller likes.
-fn batch() -> Extent {
-    Extent::Param("batch".into())
-}
-
 fn port(name: &'static str, shape: &[Extent]) -> Port {
     let text = |extent: &Extent| match extent {
         Extent::Value(length) => length.to_string(),
         Extent::Param(name) => name.clone(),
     };
     Port { name, dtype: Dtype::F32, shape: shape.iter().map(text).collect() }
-}
-
-/// What is known of a model before its weights are read.
-struct Source<'a> {
-    files: &'a ModelFiles,
-    config: EncoderConfig,
-    plan: Plan,
-    calibration: Option<Calibration>,
-}
-
-impl<'a> Source<'a> {
-    fn load(files: &'a ModelFiles) -> anyhow::Result<Self> {
-        let preprocessor = Preprocessor::load(files)?;
-        anyhow::ensure!(
-            preprocessor.size().is_some(),
-            "{}: do_resize is false, so pictures have no fixed size, which the export needs; set \
-             do_resize and size",
-            files.label("preprocessor_config.json")
-        );
-        let calibration =
-            files.contains(CALIBRATION).then(|| files.json(CALIBRATION)).transpose()?;
-        let (config, plan) = (EncoderConfig::load(files)?, preprocessor.plan(&[])?);
-        Ok(Self { files, config, plan, calibration })
-    }
-
-    fn input_shape(&self) -> [Extent; 4] {
-        let side = |length: usize| Extent::Value(length as i64);
-        [batch(), side(3), side(self.plan.height), side(self.plan.width)]
-    }
-
-    fn model(
-        &self,
-        dtype: Dtype,
-        calibration: Option<Calibration>,
-        metadata: &BTreeMap<&'static str, String>,
-    ) -> anyhow::Result<Model> {
-        let mut graph = Graph::default();
-        let pixels = graph.input(PIXELS, &self.input_shape());
-        let features = graph.within("encoder", |graph| self.encoder(graph, dtype, &pixels))?;
-        let weights = Weights::new(self.files.checkpoint("head")?, "head");
-        let (logits, probability) = graph.within("head", |graph| {
-            let logits = head::logits(graph, &features, &weights)
-                .with_context(|| self.files.label("head.safetensors"))?;
-            let probability = head::probability(graph, &logits, calibration)?;
-            anyhow::Ok((logits, probability))
-        })?;
-        graph.output(&logits, LOGITS, &[batch()]);
-        graph.output(&probability, PROBABILITY, &[batch()]);
-        Ok(Model::new("roadcrew", graph, metadata))
-    }
-
-    fn encoder(&self, graph: &mut Graph, dtype: Dtype, pixels: &Value) -> anyhow::Result<Features> {
-        let weights = Weights::new(self.files.checkpoint("model")?, "encoder");
-        let kind = match dtype {
-            Dtype::F32 => Kind::F32,
-            Dtype::F16 => Kind::F16,
-        };
-        let pixels = graph.cast(pixels, kind);
-        let input = (&pixels, (self.plan.height, self.plan.width));
-        match &self.config {
-            EncoderConfig::Dinov3Vit(config) => vit::vit(graph, config, &weights, input),
-            EncoderConfig::Dinov3ConvNext(config) => {
-                convnext::convnext(graph, config, &weights, input)
-            }
-        }
-    }
-
-    /// What the model says of itself.
-    fn metadata(
-        &self,
-        dtype: Dtype,
-        calibration: Option<Calibration>,
-    ) -> anyhow::Result<BTreeMap<&'static str, String>> {
-        let model_type = match self.config {
-            EncoderConfig::Dinov3Vit(_) => "dinov3_vit",
-            EncoderConfig::Dinov3ConvNext(_) => "dinov3_convnext",
-        };
-        let applied = calibration.map_or(Ok("none".into()), |it| serde_json::to_string(&it))?;
-        Ok(BTreeMap::from([
-            ("model_type", model_type.into()),
-            ("model_digest", self.files.digest()?),
-            ("preprocessing", serde_json::to_string(&Preparation::of(&self.plan))?),
-            ("calibration", applied),
-            ("dtype", if dtype == Dtype::F16 { "f16" } else { "f32" }.into()),
-            ("roadcrew_version", env!("CARGO_PKG_VERSION").into()),
-        ]))
-    }
-}
-
-const CALIBRATION: &str = "calibration.json";
-
-/// How a picture becomes `pixel_values`: antialiased resize, then
-/// `(value * rescale_factor - mean) / std` per channel, RGB.
-#[derive(Serialize)]
-struct Preparation {
-    height: usize,
-    width: usize,
-    resample: &'static str,
-    rescale_factor: f32,
-    mean: [f32; 3],
-    std: [f32; 3],
-}
-
-impl Preparation {
-    fn of(plan: &Plan) -> Self {
-        let resample = match plan.filter {
-            Filter::Bilinear => "bilinear",
-            Filter::Bicubic => "bicubic",
-        };
-        let Plan { height, width, rescale: rescale_factor, mean, std, .. } = *plan;
-        Self { height, width, resample, rescale_factor, mean, std }
-    }
 }

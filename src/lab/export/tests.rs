@@ -7,9 +7,10 @@ use candle_core::Device;
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
-use super::initializer::{Data, Initializer};
 use super::*;
+use crate::calibration::Calibration;
 use crate::lab::files::partial;
+use crate::onnx::graph::proto;
 
 /// The models that are compiled in, and every fixture.
 fn models() -> Vec<String> {
@@ -301,21 +302,4 @@ fn models_that_cannot_be_exported_are_named() {
         let error = refuse(vit, "config.json", Some(&config.replace(from, to)));
         assert!(error.contains(part), "{error}");
     }
-}
-
-#[test]
-fn what_protobuf_cannot_hold_is_refused_before_anything_is_written() {
-    let mut graph = Graph::default();
-    graph.initializers.push(Initializer {
-        name: "large".into(),
-        kind: Kind::F32,
-        dims: vec![1 << 15, 1 << 14],
-        data: Data::Bytes(Vec::new()),
-    });
-    let model = Model::new("large", graph, &BTreeMap::new());
-    assert!(model.length() > 1 << 31);
-    let mut out = Vec::new();
-    let error = model.write(&mut out).unwrap_err().to_string();
-    assert!(error.contains("2.15 GB") && error.contains("f16"), "{error}");
-    assert!(out.is_empty());
 }

@@ -1,6 +1,6 @@
 //! What an encoder's nodes end in.
 
-use super::graph::{Graph, Value};
+use super::builder::{Graph, Value};
 use super::proto::Attribute;
 
 /// As [`crate::models::Features`]; f32.

@@ -3,8 +3,8 @@
 //! The size of the pictures is fixed, so the rotary tables are constants. They cover all tokens, with
 //! the identity for CLS and registers, which spares cutting them off.
 
+use super::builder::{Graph, Layout, Value};
 use super::features::Features;
-use super::graph::{Graph, Layout, Value};
 use super::initializer::Kind;
 use super::layers::{Conv, activate, layer_norm, linear, scaled, softmax};
 use super::proto::Attribute;

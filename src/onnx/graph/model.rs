@@ -8,25 +8,25 @@ use std::io::Write;
 
 use prost::Message as _;
 
-use super::graph::Graph;
+use super::builder::Graph;
 use super::initializer::Initializer;
 use super::proto;
 
 /// What protobuf can hold, in bytes.
 const LONGEST: u64 = i32::MAX as u64;
 /// The version of the file format; every ONNX Runtime since 1.12 reads it.
-pub(super) const IR_VERSION: i64 = 8;
+pub const IR_VERSION: i64 = 8;
 /// The version of the operators: the first with `LayerNormalization`.
-pub(super) const OPSET: i64 = 17;
+pub const OPSET: i64 = 17;
 
 /// A model that can be written.
-pub(super) struct Model {
+pub struct Model {
     /// Everything but the graph.
     header: Vec<u8>,
     /// Everything of the graph but the initializers.
     graph: Vec<u8>,
-    pub(super) nodes: usize,
-    pub(super) initializers: Vec<Initializer>,
+    nodes: usize,
+    initializers: Vec<Initializer>,
 }
 
 impl Model {
@@ -64,8 +64,18 @@ impl Model {
         }
     }
 
+    /// Number of nodes.
+    pub fn nodes(&self) -> usize {
+        self.nodes
+    }
+
+    /// Number of initializers.
+    pub fn initializers(&self) -> usize {
+        self.initializers.len()
+    }
+
     /// Bytes of the file.
-    pub(super) fn length(&self) -> u64 {
+    pub fn length(&self) -> u64 {
         self.header.len() as u64 + framed(self.graph_length())
     }
 
@@ -79,7 +89,7 @@ impl Model {
     /// # Errors
     /// If it is too long, a weight cannot be read or has no such form, or `out` fails. What was
     /// written then is of no use.
-    pub(super) fn write(&self, out: &mut dyn Write) -> anyhow::Result<()> {
+    pub fn write(&self, out: &mut dyn Write) -> anyhow::Result<()> {
         let length = self.length();
         anyhow::ensure!(
             length <= LONGEST,
@@ -119,4 +129,27 @@ fn frame(out: &mut dyn Write, field: u8, length: u64) -> anyhow::Result<()> {
     let mut bytes = vec![(field << 3) | 2];
     prost::encode_length_delimiter(usize::try_from(length)?, &mut bytes)?;
     Ok(out.write_all(&bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::initializer::{Data, Kind};
+    use super::*;
+
+    #[test]
+    fn what_protobuf_cannot_hold_is_refused_before_anything_is_written() {
+        let mut graph = Graph::default();
+        graph.initializers.push(Initializer {
+            name: "large".into(),
+            kind: Kind::F32,
+            dims: vec![1 << 15, 1 << 14],
+            data: Data::Bytes(Vec::new()),
+        });
+        let model = Model::new("large", graph, &BTreeMap::new());
+        assert!(model.length() > 1 << 31);
+        let mut out = Vec::new();
+        let error = model.write(&mut out).unwrap_err().to_string();
+        assert!(error.contains("2.15 GB") && error.contains("f16"), "{error}");
+        assert!(out.is_empty());
+    }
 }

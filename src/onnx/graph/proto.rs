@@ -7,108 +7,108 @@
 use prost::{Message, Oneof};
 
 /// `TensorProto.DataType.FLOAT`.
-pub(super) const FLOAT: i32 = 1;
+pub(crate) const FLOAT: i32 = 1;
 /// `TensorProto.DataType.INT64`.
-pub(super) const INT64: i32 = 7;
+pub(crate) const INT64: i32 = 7;
 /// `TensorProto.DataType.FLOAT16`.
-pub(super) const FLOAT16: i32 = 10;
+pub(crate) const FLOAT16: i32 = 10;
 
 /// `ModelProto`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Model {
+pub(crate) struct Model {
     #[prost(int64, optional, tag = "1")]
-    pub(super) ir_version: Option<i64>,
+    pub(crate) ir_version: Option<i64>,
     #[prost(string, optional, tag = "2")]
-    pub(super) producer_name: Option<String>,
+    pub(crate) producer_name: Option<String>,
     #[prost(string, optional, tag = "3")]
-    pub(super) producer_version: Option<String>,
+    pub(crate) producer_version: Option<String>,
     #[prost(message, optional, tag = "7")]
-    pub(super) graph: Option<Graph>,
+    pub(crate) graph: Option<Graph>,
     #[prost(message, repeated, tag = "8")]
-    pub(super) opset_import: Vec<OperatorSetId>,
+    pub(crate) opset_import: Vec<OperatorSetId>,
     #[prost(message, repeated, tag = "14")]
-    pub(super) metadata_props: Vec<StringStringEntry>,
+    pub(crate) metadata_props: Vec<StringStringEntry>,
 }
 
 /// `OperatorSetIdProto`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct OperatorSetId {
+pub(crate) struct OperatorSetId {
     #[prost(string, optional, tag = "1")]
-    pub(super) domain: Option<String>,
+    pub(crate) domain: Option<String>,
     #[prost(int64, optional, tag = "2")]
-    pub(super) version: Option<i64>,
+    pub(crate) version: Option<i64>,
 }
 
 /// `StringStringEntryProto`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct StringStringEntry {
+pub(crate) struct StringStringEntry {
     #[prost(string, optional, tag = "1")]
-    pub(super) key: Option<String>,
+    pub(crate) key: Option<String>,
     #[prost(string, optional, tag = "2")]
-    pub(super) value: Option<String>,
+    pub(crate) value: Option<String>,
 }
 
 /// `GraphProto`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Graph {
+pub(crate) struct Graph {
     #[prost(message, repeated, tag = "1")]
-    pub(super) node: Vec<Node>,
+    pub(crate) node: Vec<Node>,
     #[prost(string, optional, tag = "2")]
-    pub(super) name: Option<String>,
+    pub(crate) name: Option<String>,
     #[prost(message, repeated, tag = "5")]
-    pub(super) initializer: Vec<Tensor>,
+    pub(crate) initializer: Vec<Tensor>,
     #[prost(message, repeated, tag = "11")]
-    pub(super) input: Vec<ValueInfo>,
+    pub(crate) input: Vec<ValueInfo>,
     #[prost(message, repeated, tag = "12")]
-    pub(super) output: Vec<ValueInfo>,
+    pub(crate) output: Vec<ValueInfo>,
 }
 
 /// `NodeProto`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Node {
+pub(crate) struct Node {
     #[prost(string, repeated, tag = "1")]
-    pub(super) input: Vec<String>,
+    pub(crate) input: Vec<String>,
     #[prost(string, repeated, tag = "2")]
-    pub(super) output: Vec<String>,
+    pub(crate) output: Vec<String>,
     #[prost(string, optional, tag = "3")]
-    pub(super) name: Option<String>,
+    pub(crate) name: Option<String>,
     #[prost(string, optional, tag = "4")]
-    pub(super) op_type: Option<String>,
+    pub(crate) op_type: Option<String>,
     #[prost(message, repeated, tag = "5")]
-    pub(super) attribute: Vec<Attribute>,
+    pub(crate) attribute: Vec<Attribute>,
 }
 
 /// `AttributeProto`, with the kinds of values that we use.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Attribute {
+pub(crate) struct Attribute {
     #[prost(string, optional, tag = "1")]
-    pub(super) name: Option<String>,
+    pub(crate) name: Option<String>,
     #[prost(float, optional, tag = "2")]
-    pub(super) f: Option<f32>,
+    pub(crate) f: Option<f32>,
     #[prost(int64, optional, tag = "3")]
-    pub(super) i: Option<i64>,
+    pub(crate) i: Option<i64>,
     #[prost(int64, repeated, packed = "false", tag = "8")]
-    pub(super) ints: Vec<i64>,
+    pub(crate) ints: Vec<i64>,
     /// `AttributeType`: which of the values counts.
     #[prost(int32, optional, tag = "20")]
-    pub(super) kind: Option<i32>,
+    pub(crate) kind: Option<i32>,
 }
 
 impl Attribute {
     /// A number.
-    pub(super) fn float(name: &str, value: f32) -> Self {
+    pub(crate) fn float(name: &str, value: f32) -> Self {
         let (name, kind) = (Some(name.to_owned()), Some(1));
         Self { name, f: Some(value), kind, ..Self::default() }
     }
 
     /// A whole number.
-    pub(super) fn int(name: &str, value: i64) -> Self {
+    pub(crate) fn int(name: &str, value: i64) -> Self {
         let (name, kind) = (Some(name.to_owned()), Some(2));
         Self { name, i: Some(value), kind, ..Self::default() }
     }
 
     /// Whole numbers.
-    pub(super) fn ints(name: &str, values: &[i64]) -> Self {
+    pub(crate) fn ints(name: &str, values: &[i64]) -> Self {
         let (name, kind) = (Some(name.to_owned()), Some(7));
         Self { name, ints: values.to_vec(), kind, ..Self::default() }
     }
@@ -116,59 +116,59 @@ impl Attribute {
 
 /// `TensorProto`, its values always in `raw_data`: little-endian, row by row.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Tensor {
+pub(crate) struct Tensor {
     #[prost(int64, repeated, packed = "false", tag = "1")]
-    pub(super) dims: Vec<i64>,
+    pub(crate) dims: Vec<i64>,
     #[prost(int32, optional, tag = "2")]
-    pub(super) data_type: Option<i32>,
+    pub(crate) data_type: Option<i32>,
     #[prost(string, optional, tag = "8")]
-    pub(super) name: Option<String>,
+    pub(crate) name: Option<String>,
     #[prost(bytes = "vec", optional, tag = "9")]
-    pub(super) raw_data: Option<Vec<u8>>,
+    pub(crate) raw_data: Option<Vec<u8>>,
 }
 
 /// `ValueInfoProto`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ValueInfo {
+pub(crate) struct ValueInfo {
     #[prost(string, optional, tag = "1")]
-    pub(super) name: Option<String>,
+    pub(crate) name: Option<String>,
     #[prost(message, optional, tag = "2")]
-    pub(super) r#type: Option<Type>,
+    pub(crate) r#type: Option<Type>,
 }
 
 /// `TypeProto`, of a tensor.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Type {
+pub(crate) struct Type {
     #[prost(message, optional, tag = "1")]
-    pub(super) tensor_type: Option<TensorType>,
+    pub(crate) tensor_type: Option<TensorType>,
 }
 
 /// `TypeProto.Tensor`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct TensorType {
+pub(crate) struct TensorType {
     #[prost(int32, optional, tag = "1")]
-    pub(super) elem_type: Option<i32>,
+    pub(crate) elem_type: Option<i32>,
     #[prost(message, optional, tag = "2")]
-    pub(super) shape: Option<Shape>,
+    pub(crate) shape: Option<Shape>,
 }
 
 /// `TensorShapeProto`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Shape {
+pub(crate) struct Shape {
     #[prost(message, repeated, tag = "1")]
-    pub(super) dim: Vec<Dimension>,
+    pub(crate) dim: Vec<Dimension>,
 }
 
 /// `TensorShapeProto.Dimension`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Dimension {
+pub(crate) struct Dimension {
     #[prost(oneof = "Extent", tags = "1, 2")]
-    pub(super) value: Option<Extent>,
+    pub(crate) value: Option<Extent>,
 }
 
 /// How long a dimension is: so long, or as long as the name says at run time.
 #[derive(Clone, PartialEq, Oneof)]
-pub(super) enum Extent {
+pub(crate) enum Extent {
     #[prost(int64, tag = "1")]
     Value(i64),
     #[prost(string, tag = "2")]

@@ -1,7 +1,7 @@
 //! A classifier's head as ONNX nodes: the counterpart of `models/head.rs`. All f32: it is small.
 
+use super::builder::{Graph, Layout, Value};
 use super::features::Features;
-use super::graph::{Graph, Layout, Value};
 use super::initializer::Kind;
 use super::layers::activate;
 use super::proto::Attribute;

@@ -3,7 +3,7 @@
 //! A piece computes in the kind of its input. Layer norms keep their statistics in f32 by ONNX's own
 //! definition (`stash_type`), softmax is cast.
 
-use super::graph::{Graph, Layout, Value};
+use super::builder::{Graph, Layout, Value};
 use super::initializer::Kind;
 use super::proto::Attribute;
 use super::weights::Weights;

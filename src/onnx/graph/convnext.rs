@@ -3,8 +3,8 @@
 //! Maps are channels first, as ONNX's convolutions want them; norms and pointwise layers see them
 //! channels last.
 
+use super::builder::{Graph, Value};
 use super::features::Features;
-use super::graph::{Graph, Value};
 use super::initializer::Kind;
 use super::layers::{Conv, activate, layer_norm, linear, scaled};
 use super::proto::Attribute;

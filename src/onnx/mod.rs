@@ -1,0 +1,3 @@
+//! ONNX: classifiers written as graphs.
+
+pub mod graph;
