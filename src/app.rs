@@ -22,7 +22,7 @@ use crate::backends::{BackendContext, calibrated};
 use crate::calibration::Remap;
 use crate::cascade::PolicyContext;
 use crate::config::{Config, Resolved, Sources, StageConfig, Tree};
-use crate::http::{self, Bound, Ended, Limits};
+use crate::http::{self, Bound, Decode, Ended, Limits};
 use crate::metrics;
 
 pub use exit::Exit;
@@ -163,13 +163,26 @@ impl App {
     /// # Errors
     /// If a port or the wallet cannot be opened.
     pub fn bind(&self, engine: &Engine) -> anyhow::Result<Bound> {
-        let limits = Limits { image: self.config.image, clip: self.config.clip };
+        let limits = Limits {
+            image: self.config.image,
+            clip: self.config.clip,
+            as_files: self.takes_files(),
+        };
         let axon = axon::build(&self.config)?;
         let bound = http::bind(&self.config.http, engine.clone(), limits)?;
         let bound = bound.reloading(self.reloader(engine))?;
         let Some((axon, supply)) = axon else { return Ok(bound) };
         actix::spawn(supply.keep());
         bound.with_axon(axon, limits)
+    }
+
+    /// Whether pictures need not be decoded.
+    fn takes_files(&self) -> bool {
+        let stages =
+            self.config.cascade.order.iter().filter_map(|name| self.config.stages.get(name));
+        let mut backends = stages.map(|stage| stage.spec.backend.as_str());
+        self.config.http.decode == Decode::Needed
+            && backends.all(|name| self.parts.backends.is_content_with_files(name))
     }
 
     /// Opens the ports and serves.

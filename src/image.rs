@@ -21,6 +21,7 @@
 //!
 //! Must not know: models, requests, or where the bytes came from.
 
+mod file;
 mod header;
 
 use std::io::Cursor;
@@ -34,6 +35,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+pub use file::ImageFile;
 pub use header::Format;
 
 /// The formats we read, as messages name them.
@@ -204,7 +206,7 @@ impl Image {
     /// by which identical images are recognised. Lower-case hex, as `sha256sum` prints it.
     pub fn digest_hex(&self) -> String {
         let digest = self.file_digest.unwrap_or_else(|| Sha256::digest(&self.pixels).into());
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        file::hex(&digest)
     }
 
     /// Gives the bytes away.

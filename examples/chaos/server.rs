@@ -10,7 +10,7 @@ use roadcrew::actors::batching::{self, BatchingSpec};
 use roadcrew::actors::{Engine, EngineSpec, Routing, StagePlan, StageSpec, StageTuning, Tuning};
 use roadcrew::backends::{BackendContext, Registry};
 use roadcrew::cascade::{self, Condition, Exhausted, StageRule};
-use roadcrew::http::{self, Ended, HttpSpec, Limits, Shutdown};
+use roadcrew::http::{self, Decode, Ended, HttpSpec, Limits, Shutdown};
 use roadcrew::{clock, metrics};
 
 use super::pictures::{Album, Fault};
@@ -119,6 +119,7 @@ fn port() -> HttpSpec {
         max_deadline_ms: 60_000,
         deadline_margin_ms: 20,
         drain_s: 20,
+        decode: Decode::Always,
     }
 }
 

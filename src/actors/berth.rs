@@ -176,7 +176,7 @@ impl Berth {
         let state = self.state.lock();
         let aboard = state.aboard.as_ref()?;
         let running = aboard.jobs.iter().take(aboard.running);
-        let pictures = running.map(|job| job.request.input.frames().len()).sum();
+        let pictures = running.map(|job| job.request.input.pictures()).sum();
         Some(Busy { since: aboard.since, pictures })
     }
 

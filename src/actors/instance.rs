@@ -297,7 +297,7 @@ impl Instance {
         if !self.berth().is(self.epoch) {
             return;
         }
-        self.shared.learn(inputs.iter().map(|input| input.frames().len()).sum(), took);
+        self.shared.learn(inputs.iter().map(Input::pictures).sum(), took);
         let abstained = predictions.iter().filter(|p| p.probability().is_none()).count();
         metrics::batch_done(&self.shared.name, predictions.len(), took, abstained);
     }

@@ -12,7 +12,7 @@ pub mod tta;
 use std::sync::Arc;
 
 use crate::cascade::InputKind;
-use crate::image::Image;
+use crate::image::{Image, ImageFile};
 use crate::prediction::{Cause, Prediction};
 use crate::video::Clip;
 
@@ -26,22 +26,34 @@ pub enum Input {
     Image(Arc<Image>),
     /// Several pictures in order of time.
     Clip(Arc<Clip>),
+    /// One picture as it came, not decoded: only where every backend of the cascade takes files
+    /// ([`Registry::takes_files`]) and the settings say so.
+    File(Arc<ImageFile>),
 }
 
 impl Input {
     /// The kind, for policies.
     pub fn kind(&self) -> InputKind {
         match self {
-            Self::Image(_) => InputKind::Image,
+            Self::Image(_) | Self::File(_) => InputKind::Image,
             Self::Clip(_) => InputKind::Clip,
         }
     }
 
-    /// The pictures: one, or a clip's frames.
+    /// The decoded pictures: one, or a clip's frames; none of a file.
     pub fn frames(&self) -> &[Arc<Image>] {
         match self {
             Self::Image(image) => std::slice::from_ref(image),
             Self::Clip(clip) => clip.frames(),
+            Self::File(_) => &[],
+        }
+    }
+
+    /// How many pictures it has, decoded or not.
+    pub fn pictures(&self) -> usize {
+        match self {
+            Self::Image(_) | Self::File(_) => 1,
+            Self::Clip(clip) => clip.frames().len(),
         }
     }
 }

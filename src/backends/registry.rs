@@ -48,6 +48,7 @@ enum Build {
 struct Entry {
     build: Build,
     keys: Option<&'static [&'static str]>,
+    takes_files: bool,
 }
 
 impl Default for Registry {
@@ -58,6 +59,7 @@ impl Default for Registry {
         registry.keys("classifier", super::classifier::KEYS);
         registry.add("scripted", |ctx| Ok(Box::new(super::scripted::Scripted::new(ctx)?)));
         registry.keys("scripted", super::scripted::KEYS);
+        registry.takes_files("scripted");
         registry.add_wrapper(super::tta::NAME, |ctx, registry| {
             Ok(Box::new(super::tta::Tta::new(ctx, registry)?))
         });
@@ -73,7 +75,7 @@ impl Registry {
         F: Fn(&BackendContext) -> anyhow::Result<Box<dyn Backend>> + Send + Sync + 'static,
     {
         let build = Build::Plain(Arc::new(factory));
-        self.backends.insert(name.to_owned(), Entry { build, keys: None });
+        self.backends.insert(name.to_owned(), Entry { build, keys: None, takes_files: false });
     }
 
     /// Adds a backend that wraps another one, replacing one of the same name. Its setting `backend`
@@ -86,7 +88,7 @@ impl Registry {
             + 'static,
     {
         let build = Build::Wrapping(Arc::new(build));
-        self.backends.insert(name.to_owned(), Entry { build, keys: None });
+        self.backends.insert(name.to_owned(), Entry { build, keys: None, takes_files: false });
     }
 
     /// Names the keys of a backend's own settings, so that a misspelt one is found when the
@@ -95,6 +97,18 @@ impl Registry {
         if let Some(entry) = self.backends.get_mut(name) {
             entry.keys = Some(keys);
         }
+    }
+
+    /// Says that a backend understands [`super::Input::File`] as well as decoded pictures.
+    pub fn takes_files(&mut self, name: &str) {
+        if let Some(entry) = self.backends.get_mut(name) {
+            entry.takes_files = true;
+        }
+    }
+
+    /// Whether a backend understands files that nobody has decoded.
+    pub fn is_content_with_files(&self, name: &str) -> bool {
+        self.backends.get(name).is_some_and(|entry| entry.takes_files)
     }
 
     /// The keys of a backend's own settings, if it has named them.

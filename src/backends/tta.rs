@@ -152,6 +152,7 @@ fn varied(input: &Input, variant: Variant) -> anyhow::Result<Input> {
     }
     match input {
         Input::Image(image) => Ok(Input::Image(Arc::new(variant.of(image)?))),
+        Input::File(file) => varied(&Input::Image(Arc::new(file.decode()?)), variant),
         Input::Clip(clip) => {
             let of = |frame: &Arc<Image>| Ok(Arc::new(variant.of(frame)?));
             let frames = clip.frames().iter().map(of).collect::<anyhow::Result<Vec<_>>>()?;

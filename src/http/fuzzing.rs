@@ -17,6 +17,7 @@ use crate::video::ClipLimits;
 const LIMITS: Limits = Limits {
     image: ImageLimits { max_bytes: 16 << 10, max_pixels: 10_000, max_dimension: 200 },
     clip: ClipLimits { max_frames: 4 },
+    as_files: false,
 };
 
 /// Bytes of pixels that one request may ask for.
@@ -65,6 +66,6 @@ fn read(query: &str, headers: &HeaderMap, body: &[u8]) -> Result<(Input, Wishes)
         left.set(left.get().checked_sub(bytes).ok_or(Failure::BudgetSpent { key: "room" })?);
         Ok(())
     };
-    let (input, said) = kind.decode(body, Decoder { limits: &LIMITS, room: &room })?;
+    let (input, said) = kind.decode(body.to_vec(), Decoder { limits: &LIMITS, room: &room })?;
     Ok((input, head.or(said)))
 }

@@ -5,12 +5,10 @@
 //!
 //! Must not know: deadlines, the engine, or how the bytes got here.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use actix_web::http::header::{self, HeaderMap};
-use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::form::Parts;
 use super::params::Wishes;
@@ -18,16 +16,11 @@ use super::reply::Failure;
 use super::server::Limits;
 use super::wire::{PredictDocument, Text};
 use crate::backends::Input;
-use crate::image::{Image, ImageError};
+use crate::image::{Image, ImageError, ImageFile};
 use crate::video::{Clip, ClipError};
 
 /// The frame rate of a clip that names none: what a validator samples at.
 const DEFAULT_FPS: f64 = 1.0;
-
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// How the body is to be read.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,13 +55,13 @@ impl Kind {
     /// Decodes the body.
     pub(crate) fn decode(
         self,
-        bytes: &[u8],
+        bytes: Vec<u8>,
         decoder: Decoder<'_>,
     ) -> Result<(Input, Wishes), Failure> {
         match self {
-            Self::Raw => Ok((decoder.picture(bytes)?, Wishes::default())),
-            Self::Form(content_type) => form(&content_type, bytes, decoder),
-            Self::Document => document(bytes, decoder),
+            Self::Raw => Ok((decoder.picture(bytes.into())?, Wishes::default())),
+            Self::Form(content_type) => form(&content_type, &bytes, decoder),
+            Self::Document => document(&bytes, decoder),
         }
     }
 }
@@ -91,9 +84,13 @@ impl Decoder<'_> {
         Ok(Image::decode(bytes, &self.limits.image).map(Arc::new))
     }
 
-    /// One picture.
-    pub(crate) fn picture(&self, bytes: &[u8]) -> Result<Input, Failure> {
-        Ok(Input::Image(self.image(bytes)??))
+    /// One picture; decoded, unless nobody looks at its pixels.
+    pub(crate) fn picture(&self, bytes: Cow<'_, [u8]>) -> Result<Input, Failure> {
+        if self.limits.as_files {
+            let file = ImageFile::new(bytes.into_owned(), &self.limits.image)?;
+            return Ok(Input::File(Arc::new(file)));
+        }
+        Ok(Input::Image(self.image(&bytes)??))
     }
 }
 
@@ -126,7 +123,7 @@ fn document(bytes: &[u8], decoder: Decoder<'_>) -> Result<(Input, Wishes), Failu
     let deadline = said.deadline_ms.map(|ms| ms.to_string());
     let wishes = Wishes::parse(deadline.as_deref(), said.priority.as_deref())?;
     let input = match (&said.image, &said.frames) {
-        (Some(image), None) if said.fps.is_none() => decoder.picture(&from_base64(image)?)?,
+        (Some(image), None) if said.fps.is_none() => decoder.picture(from_base64(image)?.into())?,
         (None, Some(texts)) => {
             let limit = decoder.limits.clip.max_frames;
             if texts.len() > limit {
@@ -153,7 +150,9 @@ fn from_base64(Text(text): &Text<'_>) -> Result<Vec<u8>, Failure> {
         Some((_, data)) => data,
         None => text,
     };
-    BASE64.decode(data).map_err(|error| Failure::BadBody(format!("the base64 is wrong: {error}")))
+    base64_simd::forgiving_decode_to_vec(data.as_bytes()).map_err(|_| {
+        Failure::BadBody("the base64 is wrong: send the bytes of an image file".into())
+    })
 }
 
 /// What a form has said so far.
@@ -172,7 +171,9 @@ impl Form<'_> {
                 let say = "the form has more than one image; send the frames of a clip as `frame`";
                 return Err(Failure::BadBody(say.into()));
             }
-            "image" | "file" => self.image = Some(self.frames.decoder.picture(bytes)?),
+            "image" | "file" => {
+                self.image = Some(self.frames.decoder.picture(bytes.into())?);
+            }
             "frame" => self.frames.add(bytes)?,
             "fps" => {
                 let fps = text().trim().parse();

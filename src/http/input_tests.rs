@@ -4,7 +4,7 @@ use crate::video::ClipLimits;
 use actix_web::http::header::HeaderValue;
 
 fn limits() -> Limits {
-    Limits { image: ImageLimits::default(), clip: ClipLimits { max_frames: 2 } }
+    Limits { image: ImageLimits::default(), clip: ClipLimits { max_frames: 2 }, as_files: false }
 }
 
 fn kind(text: &'static str) -> Result<Kind, Failure> {
@@ -15,7 +15,7 @@ fn kind(text: &'static str) -> Result<Kind, Failure> {
 
 fn fails(text: &str) -> String {
     let decoder = Decoder { limits: &limits(), room: &|_| Ok(()) };
-    Kind::Document.decode(text.as_bytes(), decoder).unwrap_err().to_string()
+    Kind::Document.decode(text.into(), decoder).unwrap_err().to_string()
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn pixels_are_asked_for_before_they_are_allocated() {
         asked.set(bytes);
         Err(Failure::BudgetSpent)
     };
-    let refused = Kind::Raw.decode(bytes, Decoder { limits: &limits(), room: &room });
+    let refused = Kind::Raw.decode(bytes.to_vec(), Decoder { limits: &limits(), room: &room });
     assert!(matches!(refused, Err(Failure::BudgetSpent)));
     assert_eq!(asked.get(), 320 * 180 * 3);
 }

@@ -68,4 +68,17 @@ pub struct HttpSpec {
     pub deadline_margin_ms: u64,
     /// On SIGTERM, requests in flight get this long, in seconds.
     pub drain_s: u64,
+    /// Which pictures are decoded.
+    pub decode: Decode,
+}
+
+/// Which pictures are decoded before a stage is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decode {
+    /// All of them: a broken one is refused at the door, whatever the stages do.
+    Always,
+    /// Only if a stage looks at pixels; else files are passed on as they came, and only their headers
+    /// are read.
+    Needed,
 }

@@ -122,6 +122,7 @@ mod tests {
             max_deadline_ms: 9_000,
             deadline_margin_ms: 100,
             drain_s: 1,
+            decode: crate::http::Decode::Always,
         }
     }
 

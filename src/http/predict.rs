@@ -162,37 +162,50 @@ async fn receive(
     reading.read(request, payload).await?.ok_or_else(late)
 }
 
+/// A body of at most so many bytes, whose picture is not decoded, is read on the arbiter: that takes less
+/// than asking another thread.
+const AT_ONCE: usize = 1 << 20;
+
 /// Decodes on the blocking pool. The permit and the budget's share go along, so a client that leaves
-/// gives them back only once the work is really over. The pixels count towards the budget too, from
-/// before they are allocated until the answer: a small file may hold a large picture.
+/// gives them back only once the work is really over.
 async fn decode(
     (kind, body): (Kind, Body),
     state: &State,
     deadline: Instant,
     still_welcome: impl Fn() -> Result<(), Rejection>,
 ) -> Result<(Input, Wishes, Held), Failure> {
+    if state.limits.as_files && body.bytes.len() <= AT_ONCE {
+        return read(kind, body, &state.limits);
+    }
     let work = async {
         let closed = || Failure::Internal("the decoders are closed".into());
         let permit = state.decoders.turn().await.ok_or_else(closed)?;
         still_welcome()?;
         let (limits, decoders) = (state.limits, state.decoders.clone());
         let decoding = web::block(move || {
-            let Body { bytes, held } = body;
-            let share = RefCell::new((held, bytes.len()));
-            let room = |more: usize| {
-                let (held, total) = &mut *share.borrow_mut();
-                *total = total.saturating_add(more);
-                held.make_room(*total)
-            };
             let begun = clock::now();
-            let decoded = kind.decode(&bytes, Decoder { limits: &limits, room: &room });
+            let read = read(kind, body, &limits);
             decoders.learn(clock::now().saturating_duration_since(begun));
             drop(permit);
-            let (held, _) = share.into_inner();
-            decoded.map(|(input, said)| (input, said, held))
+            read
         });
         decoding.await.map_err(|_| Failure::Internal("the image decoder gave up".into()))?
     };
     let remaining = deadline.saturating_duration_since(clock::now());
     tokio::time::timeout(remaining, work).await.map_err(|_| Failure::from(Rejection::Deadline))?
+}
+
+/// The pixels count towards the budget too, from before they are allocated until the answer: a small
+/// file may hold a large picture.
+fn read(kind: Kind, body: Body, limits: &Limits) -> Result<(Input, Wishes, Held), Failure> {
+    let Body { bytes, held } = body;
+    let share = RefCell::new((held, bytes.len()));
+    let room = |more: usize| {
+        let (held, total) = &mut *share.borrow_mut();
+        *total = total.saturating_add(more);
+        held.make_room(*total)
+    };
+    let (input, said) = kind.decode(bytes, Decoder { limits, room: &room })?;
+    let (held, _) = share.into_inner();
+    Ok((input, said, held))
 }

@@ -44,6 +44,8 @@ pub struct Limits {
     pub image: ImageLimits,
     /// Of one clip.
     pub clip: ClipLimits,
+    /// Whether single pictures reach the engine as files that nobody has decoded.
+    pub as_files: bool,
 }
 
 /// How a server ended.

@@ -42,7 +42,26 @@ fn the_verdict_as_it_goes_over_the_wire() {
 
 #[test]
 fn every_kind_of_body_gets_the_same_verdict() {
-    let server = Setup::one("kinds", "").start();
+    every_kind_is_answered(&Setup::one("kinds", "").start());
+}
+
+#[test]
+fn a_file_that_nobody_decoded_gets_the_same_verdict() {
+    let mut setup = Setup::one("files", "");
+    setup.limits.as_files = true;
+    setup.limits.image = ImageLimits { max_pixels: 6, ..ImageLimits::default() };
+    let server = setup.start();
+    every_kind_is_answered(&server);
+    // Of a picture whose pixels nobody reads, only the header is looked at.
+    let broken = &grey_png(51, 3, 2)[..50];
+    let said = server.predict("image/png", broken);
+    assert_eq!(said.status, 503, "the stage itself decodes, and abstains: {}", said.text);
+    assert_eq!(server.predict("image/png", &broken[..20]).status, 400);
+    assert_eq!(server.predict("image/png", &grey_png(51, 4, 2)).status, 413);
+    assert_eq!(server.predict("image/gif", b"GIF89a\x01\0\x01\0").status, 415);
+}
+
+fn every_kind_is_answered(server: &Server) {
     let png = grey_png(51, 3, 2);
     let base64 = STANDARD.encode(&png);
     let (form_type, image_form) = form(&[("image", &png), ("deadline_ms", b"9000")]);

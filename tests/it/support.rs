@@ -16,7 +16,7 @@ use roadcrew::app::App;
 use roadcrew::backends::{BackendContext, Registry};
 use roadcrew::cascade::{self, Condition, Exhausted, RoutingPolicy, StageRule};
 use roadcrew::http::axon::Axon;
-use roadcrew::http::{self, Bound, Ended, HttpSpec, Limits, Shutdown};
+use roadcrew::http::{self, Bound, Decode, Ended, HttpSpec, Limits, Shutdown};
 
 /// Longer than anything may take, even on a loaded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -52,6 +52,7 @@ impl Setup {
             max_deadline_ms: 60_000,
             deadline_margin_ms: 0,
             drain_s: 50,
+            decode: Decode::Always,
         };
         let engine = EngineSpec { max_in_flight: 1_000, max_lends: 3, max_hung: 8, threads: 1 };
         Self { http, engine, limits: Limits::default(), stages, policy: None, axon: None }
