@@ -5,10 +5,11 @@
 //!
 //! Must not know: deadlines, the engine, or how the bytes got here.
 
-use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use actix_web::http::header::{self, HeaderMap};
+use actix_web::web::Bytes;
 
 use super::form::Parts;
 use super::params::Wishes;
@@ -59,9 +60,9 @@ impl Kind {
         decoder: Decoder<'_>,
     ) -> Result<(Input, Wishes), Failure> {
         match self {
-            Self::Raw => Ok((decoder.picture(bytes.into())?, Wishes::default())),
+            Self::Raw => Ok((decoder.own(bytes.into())?, Wishes::default())),
             Self::Form(content_type) => form(&content_type, &bytes, decoder),
-            Self::Document => document(&bytes, decoder),
+            Self::Document => document(bytes, decoder),
         }
     }
 }
@@ -85,12 +86,19 @@ impl Decoder<'_> {
     }
 
     /// One picture; decoded, unless nobody looks at its pixels.
-    pub(crate) fn picture(&self, bytes: Cow<'_, [u8]>) -> Result<Input, Failure> {
+    pub(crate) fn picture(&self, bytes: &[u8]) -> Result<Input, Failure> {
         if self.limits.as_files {
-            let file = ImageFile::new(bytes.into_owned(), &self.limits.image)?;
-            return Ok(Input::File(Arc::new(file)));
+            return self.own(Bytes::copy_from_slice(bytes));
         }
-        Ok(Input::Image(self.image(&bytes)??))
+        Ok(Input::Image(self.image(bytes)??))
+    }
+
+    /// As [`picture`](Self::picture), of bytes that may be kept.
+    fn own(&self, bytes: Bytes) -> Result<Input, Failure> {
+        if self.limits.as_files {
+            return Ok(Input::File(Arc::new(ImageFile::new(bytes, &self.limits.image)?)));
+        }
+        self.picture(&bytes)
     }
 }
 
@@ -117,42 +125,83 @@ impl Frames<'_> {
     }
 }
 
-fn document(bytes: &[u8], decoder: Decoder<'_>) -> Result<(Input, Wishes), Failure> {
-    let said: PredictDocument<'_> = serde_json::from_slice(bytes)
-        .map_err(|error| Failure::BadBody(format!("the JSON document is wrong: {error}")))?;
-    let deadline = said.deadline_ms.map(|ms| ms.to_string());
-    let wishes = Wishes::parse(deadline.as_deref(), said.priority.as_deref())?;
-    let input = match (&said.image, &said.frames) {
-        (Some(image), None) if said.fps.is_none() => decoder.picture(from_base64(image)?.into())?,
-        (None, Some(texts)) => {
-            let limit = decoder.limits.clip.max_frames;
-            if texts.len() > limit {
-                let found = texts.len();
-                return Err(ClipError::TooManyFrames { found, limit }.into());
-            }
-            let mut frames = Frames { decoder, frames: Vec::with_capacity(texts.len()) };
-            for text in texts {
-                frames.add(&from_base64(text)?)?;
-            }
-            frames.into_clip(said.fps)?
-        }
-        _ => {
-            let say = "the JSON document must have either `image`, or `frames` and perhaps `fps`";
-            return Err(Failure::BadBody(say.into()));
-        }
+fn document(mut bytes: Vec<u8>, decoder: Decoder<'_>) -> Result<(Input, Wishes), Failure> {
+    let Some((place, rest)) = lift(&bytes) else {
+        let said = parsed(&bytes)?;
+        let wishes = wishes_of(&said)?;
+        let input = match (&said.image, &said.frames) {
+            (Some(image), None) if said.fps.is_none() => decoder.own(from_base64(image)?.into())?,
+            (None, Some(texts)) => clip(texts, said.fps, decoder)?,
+            _ => return Err(Failure::BadBody(EITHER.into())),
+        };
+        return Ok((input, wishes));
     };
-    Ok((input, wishes))
+    let said = parsed(&rest)?;
+    let wishes = wishes_of(&said)?;
+    if said.frames.is_some() || said.fps.is_some() {
+        return Err(Failure::BadBody(EITHER.into()));
+    }
+    let start = place.start + data_url(&bytes[place.clone()]);
+    let length = match base64_simd::forgiving_decode_inplace(&mut bytes[start..place.end]) {
+        Ok(image) => image.len(),
+        Err(_) => return Err(Failure::BadBody(NOT_BASE64.into())),
+    };
+    let image = Bytes::from(bytes).slice(start..start + length);
+    Ok((decoder.own(image)?, wishes))
 }
 
-/// The bytes of a base64 string, with or without padding or a `data:` prefix.
+const EITHER: &str = "the JSON document must have either `image`, or `frames` and perhaps `fps`";
+const NOT_BASE64: &str = "the base64 is wrong; send the bytes of a JPEG, PNG or WebP in base64";
+
+fn parsed(document: &[u8]) -> Result<PredictDocument<'_>, Failure> {
+    serde_json::from_slice(document)
+        .map_err(|error| Failure::BadBody(format!("the JSON document is wrong: {error}")))
+}
+
+fn wishes_of(said: &PredictDocument<'_>) -> Result<Wishes, Failure> {
+    let deadline = said.deadline_ms.map(|ms| ms.to_string());
+    Wishes::parse(deadline.as_deref(), said.priority.as_deref())
+}
+
+fn clip(texts: &[Text<'_>], fps: Option<f64>, decoder: Decoder<'_>) -> Result<Input, Failure> {
+    let (found, limit) = (texts.len(), decoder.limits.clip.max_frames);
+    if found > limit {
+        return Err(ClipError::TooManyFrames { found, limit }.into());
+    }
+    let mut frames = Frames { decoder, frames: Vec::with_capacity(found) };
+    for text in texts {
+        frames.add(&from_base64(text)?)?;
+    }
+    frames.into_clip(fps)
+}
+
+/// Where the text of the image is in a document that begins with it, and the document with an empty one
+/// instead: the parser need not look at every byte of what base64 will look at again. `None` if there is
+/// an escape in it, or anything unusual; then the parser does it all.
+fn lift(document: &[u8]) -> Option<(Range<usize>, Vec<u8>)> {
+    let mut text = document;
+    for token in [&b"{"[..], b"\"image\"", b":", b"\""] {
+        text = text.trim_ascii_start().strip_prefix(token)?;
+    }
+    let length = memchr::memchr2(b'"', b'\\', text).filter(|end| text[*end] == b'"')?;
+    let start = document.len() - text.len();
+    Some((start..start + length, [br#"{"image":""#, &text[length..]].concat()))
+}
+
+/// The length of a `data:` prefix.
+pub(crate) fn data_url(text: &[u8]) -> usize {
+    const LONGEST: usize = 128;
+    if !text.starts_with(b"data:") {
+        return 0;
+    }
+    text.iter().take(LONGEST).position(|byte| *byte == b',').map_or(0, |comma| comma + 1)
+}
+
+/// The bytes of a base64 text, with or without padding or a `data:` prefix.
 fn from_base64(Text(text): &Text<'_>) -> Result<Vec<u8>, Failure> {
-    let data = match text.strip_prefix("data:").and_then(|rest| rest.split_once(',')) {
-        Some((_, data)) => data,
-        None => text,
-    };
-    base64_simd::forgiving_decode_to_vec(data.as_bytes()).map_err(|_| {
-        Failure::BadBody("the base64 is wrong: send the bytes of an image file".into())
-    })
+    let text = text.as_bytes();
+    base64_simd::forgiving_decode_to_vec(&text[data_url(text)..])
+        .map_err(|_| Failure::BadBody(NOT_BASE64.into()))
 }
 
 /// What a form has said so far.
@@ -172,7 +221,7 @@ impl Form<'_> {
                 return Err(Failure::BadBody(say.into()));
             }
             "image" | "file" => {
-                self.image = Some(self.frames.decoder.picture(bytes.into())?);
+                self.image = Some(self.frames.decoder.picture(bytes)?);
             }
             "frame" => self.frames.add(bytes)?,
             "fps" => {
@@ -219,3 +268,7 @@ fn form(content_type: &str, body: &[u8], decoder: Decoder<'_>) -> Result<(Input,
     }
     form.finish()
 }
+
+#[cfg(test)]
+#[path = "input_tests.rs"]
+mod tests;

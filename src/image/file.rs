@@ -4,6 +4,7 @@
 
 use std::fmt::{self, Write as _};
 
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::{Image, ImageError, ImageLimits, survey};
@@ -12,7 +13,7 @@ use super::{Image, ImageError, ImageLimits, survey};
 /// broken all the same.
 #[derive(Clone)]
 pub struct ImageFile {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     limits: ImageLimits,
 }
 
@@ -21,7 +22,7 @@ impl ImageFile {
     ///
     /// # Errors
     /// As [`Image::decode`], as far as the header tells.
-    pub fn new(bytes: Vec<u8>, limits: &ImageLimits) -> Result<Self, ImageError> {
+    pub fn new(bytes: Bytes, limits: &ImageLimits) -> Result<Self, ImageError> {
         survey(&bytes, limits)?;
         Ok(Self { bytes, limits: *limits })
     }

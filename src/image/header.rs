@@ -6,8 +6,6 @@
 //!
 //! Must not know: what a pixel is.
 
-use std::io::BufRead;
-
 use super::ImageError;
 
 /// A file format that we read.
@@ -97,7 +95,7 @@ fn jpeg(bytes: &[u8], check: Check<'_>) -> Result<(), ImageError> {
 /// The next marker's code; skips entropy-coded data, stuffed zeros and fill bytes.
 fn next_marker(rest: &mut &[u8]) -> Option<u8> {
     loop {
-        rest.skip_until(0xFF).ok()?;
+        *rest = &rest[memchr::memchr(0xFF, rest)?..];
         let fill = rest.iter().take_while(|&&byte| byte == 0xFF).count();
         let code = *rest.get(fill)?;
         *rest = &rest[fill + 1..];

@@ -62,7 +62,7 @@ impl Picture {
         let kept = self.synapse.held_bytes();
         let held = RefCell::new(&mut self.held);
         let room = |pixels: usize| held.borrow_mut().make_room(kept.saturating_add(pixels));
-        Decoder { limits, room: &room }.picture(self.synapse.image().into())
+        Decoder { limits, room: &room }.picture(self.synapse.image())
     }
 }
 

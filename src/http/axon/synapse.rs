@@ -14,6 +14,7 @@ use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::bittensor::body_hash;
+use crate::http::input::data_url;
 
 /// What a call's body asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,15 +200,6 @@ impl Place {
             Cow::Owned(text) => Self::Apart(text),
         }
     }
-}
-
-/// The length of a `data:` prefix, as browsers write it.
-fn data_url(text: &[u8]) -> usize {
-    const LONGEST: usize = 128;
-    if !text.starts_with(b"data:") {
-        return 0;
-    }
-    text.iter().take(LONGEST).position(|byte| *byte == b',').map_or(0, |comma| comma + 1)
 }
 
 #[cfg(test)]
