@@ -109,7 +109,7 @@ RAY = Peer(
 )
 MLSERVER = Peer(
     "mlserver",
-    lambda port, model: [places.python("mlserver"), "-m", "mlserver.cli.main", "start", str(places.APPS / "mlserver")],
+    lambda port, model: [str(places.CACHE / "envs/mlserver/bin/mlserver"), "start", str(places.APPS / "mlserver")],
     "/v2/models/vit/infer",
     v2_score,
     body="mlserver.json",

@@ -13,8 +13,10 @@ class Vit(Worker):
         return data if data[:2] == work.JPEG else super().deserialize(data)["image"]
 
     def forward(self, data):
+        many = data if work.MAX_BATCH > 1 else [data]
         try:
-            return [{"score": score} for score in self.model.predict(data)]
+            answers = [{"score": score} for score in self.model.predict(many)]
+            return answers if work.MAX_BATCH > 1 else answers[0]
         except Exception as error:
             raise ValidationError(str(error)[:80]) from error
 

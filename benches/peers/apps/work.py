@@ -63,7 +63,7 @@ def prepare(image):
     import numpy as np
     from PIL import Image
 
-    raw = isinstance(image, bytes) and image[:2] == JPEG
+    raw = not isinstance(image, str) and image[:2] == JPEG
     jpeg = image if raw else base64.b64decode(image)
     small = Image.open(io.BytesIO(jpeg)).convert("RGB").resize((224, 224), Image.BILINEAR)
     pixels = np.asarray(small, np.float32)
