@@ -52,7 +52,7 @@ def samples(said, other_cores):
     """What the bench printed, as samples."""
 
     def sample(phase, rps, p50_ms, p99_ms, cpu_ms):
-        return Sample(phase, None, rps, 0, p50_ms, p99_ms, cpu_s_per_1k=cpu_ms, other_cores=other_cores)
+        return Sample(phase, None, rps, 0, 0, p50_ms, p99_ms, cpu_s_per_1k=cpu_ms, other_cores=other_cores)
 
     rows = [sample("closed", said["images_per_s"], said["p50_ms"], said["p99_ms"], said["cpu_ms_per_image"])]
     for phase in ("bare", "decode", "infer"):

@@ -66,6 +66,8 @@ def run(name, model, port, plan, common_rate=None):
     own, other = (0, 1) if pinned else (None, None)
     with Server(peers.BY_NAME[name], model, port, core=own) as server:
         load.closed(server, connections(model), plan.warm_up, other)
+        # Most servers go on computing for the clients of the warm-up; that is not to count.
+        meter.wait_until_idle(server.mark)
         samples = list(phases(server, model, plan, other, common_rate))
         memory = meter.memory(server.mark)
     facts = asdict(memory) | {"cold_s": server.cold_s, "when": when}

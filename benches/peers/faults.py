@@ -121,7 +121,7 @@ def main():
             with open(lines, "a") as file:
                 file.write(json.dumps(result) + "\n")
     title = f"# Faults, {time.strftime('%Y-%m-%d')}"
-    text = f"{title}\n\n{machine.describe('faults')}\n{probes.__doc__}\n{document(read(lines))}"
+    text = f"{title}\n\n{machine.describe('faults')}\n{probes.__doc__.strip()}\n\n{document(read(lines))}"
     page.write_text(text)
     print(text)
     print(f"written: {page} and {lines}")

@@ -5,6 +5,7 @@ the moment the request was due, so that a stall is charged to every request that
 """
 
 import json
+import math
 import os
 import subprocess
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ class Sample:
     """What was offered, in requests/s; none in a closed loop."""
     rps: float
     """What was answered 200."""
+    answers: int
     errors: int
     p50_ms: float
     p99_ms: float
@@ -64,6 +66,7 @@ def closed(server, connections, seconds, core=None):
         phase="closed",
         rate=None,
         rps=answered / (said["duration_us"] / 1e6),
+        answers=answered,
         errors=said["refused"] + said["broken"],
         p50_ms=said["p50_us"] / 1e3,
         p99_ms=said["p99_us"] / 1e3,
@@ -94,9 +97,10 @@ def opened(server, phase, rate, seconds, core=None):
         phase=phase,
         rate=rate,
         rps=answered / said["summary"]["total"],
+        answers=answered,
         errors=everything - answered,
-        p50_ms=(percentiles["p50"] or 0) * 1e3,
-        p99_ms=(percentiles["p99"] or 0) * 1e3,
+        p50_ms=(percentiles["p50"] or math.nan) * 1e3,
+        p99_ms=(percentiles["p99"] or math.nan) * 1e3,
         cpu_s_per_1k=1000 * watch.used / max(1, answered),
         generator_cores=watch.generator / watch.wall,
         other_cores=watch.other_cores,

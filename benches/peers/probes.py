@@ -1,12 +1,12 @@
-"""The probes: what a server does when things go wrong. Each takes a fresh server and returns figures.
+"""What a server does when things go wrong. Each probe takes a fresh server and returns figures.
 
 | probe | what is done | what is counted |
 |---|---|---|
 | poison | five times twelve at once, one of them a broken image | the 55 good ones that failed |
-| leave_early | 40 clients leave after 0.15 s | images computed for them |
-| leave_late | 120 clients leave after 1 s | images computed for them beyond those at that moment |
-| kill | 10/s for 20 s; after 5 s the busiest process gets SIGKILL | of 200 those that failed; until answers came again |
-| overload | three times what it can, for 8 s | answers within 9 s, as a share of what it can do in 8 s |
+| leave_early | 40 clients leave after 0.15 s | images that are computed for them later |
+| leave_late | 120 clients leave after 1 s | the same |
+| kill | 10/s for 20 s; after 5 s the busiest process gets SIGKILL | failures of 200; time to the next answer |
+| overload | three times what it can, for 8 s | answers within 9 s, of what it can do in these 17 s |
 | drain | 24 at once, then SIGTERM after 0.15 s | of 24 those answered; until the process had ended |
 """
 
@@ -104,7 +104,7 @@ def overload(server, computed, seconds=8):
     return {
         "capacity_rps": round(can, 1),
         "in_time": in_time,
-        "in_time_of_capacity": round(in_time / (can * seconds), 2),
+        "in_time_of_capacity": round(in_time / (can * (seconds + IN_TIME)), 2),
         "late": len(ok) - in_time,
         "outcomes": statuses(outcomes),
         "p50_s": round(ok[len(ok) // 2], 2) if ok else None,

@@ -27,14 +27,18 @@ PORTS = range(18000, 20000, 10)
 def arguments():
     stem = places.CACHE / "results" / time.strftime("race-%Y-%m-%d")
     a = argparse.ArgumentParser(prog="run.sh", description="roadcrew and its peers on the same work")
-    a.add_argument("--peers", default=peers.DEFAULT, help=f"names and groups ({', '.join(peers.GROUPS)}); default %(default)s")
+    a.add_argument(
+        "--peers", default=peers.DEFAULT, help=f"names and groups ({', '.join(peers.GROUPS)}); default %(default)s"
+    )
     a.add_argument("--models", default="vit_ti,vit_s,null0", help="of vit_ti, vit_s, null0, null2; default %(default)s")
     a.add_argument("--rounds", type=int, default=5)
     a.add_argument("--seconds", type=int, default=5, help="of each phase")
     a.add_argument("--warm-up", type=int, default=2, help="seconds")
     a.add_argument("--closed-only", action="store_true", help="no open loop")
     a.add_argument("--null-rate", type=int, default=300, help="requests/s of the null models' open loop")
-    a.add_argument("--no-pin", dest="pin", action="store_false", help="null models: let server and load share the cores")
+    a.add_argument(
+        "--no-pin", dest="pin", action="store_false", help="null models: let server and load share the cores"
+    )
     a.add_argument("--quiet-wait", type=int, default=30, help="seconds to wait before a cell for a quiet machine")
     a.add_argument("--minutes", type=float, help="start no cell after so many")
     a.add_argument("--seed", type=int, default=1, help="of the order")

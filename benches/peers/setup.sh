@@ -45,8 +45,7 @@ make_env() { # PEER
   rm -rf "$env"
   # The pins are the whole closure, so nothing else is resolved.
   { "$python" -m venv "$env" &&
-    "$env/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-compile -r "$pins" &&
-    "$env/bin/python" -m compileall -q "$env/lib" >/dev/null || true
+    "$env/bin/pip" install --quiet --disable-pip-version-check --no-deps -r "$pins" &&
     "$env/bin/python" -c 'import onnxruntime, PIL'; } >"$log" 2>&1 || {
     tail -n 15 "$log" >&2
     fail "$1 could not be installed (all of it: $log); if a pin has been withdrawn, renew $pins"

@@ -12,7 +12,7 @@ import peers
 import targets
 
 QUIET = 0.25
-NUMBERS = "rate rps errors p50_ms p99_ms cpu_s_per_1k generator_cores other_cores"
+NUMBERS = "rate rps answers errors p50_ms p99_ms cpu_s_per_1k generator_cores other_cores"
 NUMBERS = (NUMBERS + " rss_mb pss_mb processes cold_s").split()
 FIELDS = ["when", "peer", "model", "round", "phase", *NUMBERS]
 OPEN = ("open_50", "open_80", "open_ours", "open_fixed")
@@ -26,6 +26,11 @@ def read(path):
         for name in NUMBERS:
             row[name] = float(row[name]) if row[name] else math.nan
     return rows
+
+
+def counts(row, column):
+    """Latencies are of the answers only, so they say nothing where more than one in a hundred is missing."""
+    return column not in ("p50_ms", "p99_ms") or row["errors"] <= 0.01 * max(row["answers"], 1)
 
 
 class Results:
@@ -57,7 +62,7 @@ class Results:
 
     def median(self, model, name, phase, column):
         rows, _ = self.pick(model, name, phase)
-        values = [row[column] for row in rows if not math.isnan(row[column])]
+        values = [row[column] for row in rows if not math.isnan(row[column]) and counts(row, column)]
         return statistics.median(values) if values else math.nan
 
     def errors(self, model, name):
@@ -106,7 +111,14 @@ def peer_row(results, model, name, opened):
 
 def ceiling_table(results):
     """What one image costs without a server."""
-    head = ["model", "images/s", "one image alone, p50 / p99 ms", "decode ms", "resize and model ms", "CPU ms per image"]
+    head = [
+        "model",
+        "images/s",
+        "one image alone, p50 / p99 ms",
+        "decode ms",
+        "resize and model ms",
+        "CPU ms per image",
+    ]
     lines = [row_of(head), row_of(["---"] * len(head)).replace(" ", "")]
     for model in results.models():
         if not results.pick(model, peers.CEILING, "closed")[0]:
@@ -126,7 +138,9 @@ def verdicts(results):
     for model in results.models():
         ran = results.names(model)
         if "ours" in ran and model != "null2":
-            others = [n for n in ran if n in peers.BY_NAME and peers.BY_NAME[n].kind == "peer" and not n.endswith("_raw")]
+            others = [
+                n for n in ran if n in peers.BY_NAME and peers.BY_NAME[n].kind == "peer" and not n.endswith("_raw")
+            ]
             found += targets.judge(lambda *which, model=model: results.median(model, *which), model, others)
     return found
 

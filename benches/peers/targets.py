@@ -59,7 +59,9 @@ def _vit(medians, model, names):
     yield at_most("p50 in ms at 50 % load, of one image alone", 1.15, p50, "ceiling", bare)
     yield from _light(medians, model, names)
     if model == "vit_ti":
-        yield Verdict(model, "cold start in s", "< 1 s", medians("ours", "closed", "cold_s"), 1.0, "one second", 1, False)
+        yield Verdict(
+            model, "cold start in s", "< 1 s", medians("ours", "closed", "cold_s"), 1.0, "one second", 1, False
+        )
 
 
 def _light(medians, model, names):

@@ -1,9 +1,9 @@
 """BentoML: a service whose batches are formed by a fitted line."""
 
 import bentoml
-import work
 from bentoml.exceptions import InvalidArgument
 
+import work
 
 BATCHES = {"batchable": True, "max_batch_size": work.MAX_BATCH} if work.MAX_BATCH > 1 else {}
 

@@ -3,8 +3,9 @@
 import os
 
 import litserve as ls
-import work
 from fastapi import HTTPException
+
+import work
 
 
 class Api(ls.LitAPI):

@@ -1,7 +1,8 @@
 """Mosec: a server in Rust that hands batches to Python workers."""
 
-import work
 from mosec import Server, ValidationError, Worker
+
+import work
 
 
 class Vit(Worker):

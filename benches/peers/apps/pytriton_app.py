@@ -3,10 +3,11 @@
 import signal
 
 import numpy as np
-import work
 from pytriton.decorators import batch
 from pytriton.model_config import DynamicBatcher, ModelConfig, Tensor
 from pytriton.triton import Triton, TritonConfig
+
+import work
 
 
 def instance():

@@ -7,10 +7,11 @@ import signal
 import time
 
 import ray
-import work
 from ray import serve
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+
+import work
 
 
 @serve.deployment(num_replicas=work.WORKERS, max_ongoing_requests=128, ray_actor_options={"num_cpus": 1})

@@ -1,9 +1,10 @@
 """The plain way, and no batching: FastAPI under uvicorn, as an axon of the Bittensor SDK has it."""
 
-import work
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
+
+import work
 
 app = FastAPI()
 model = work.Model()
@@ -35,6 +36,4 @@ if __name__ == "__main__":
 
     # More than one worker needs the application's name, and imports it in each.
     target = app if work.WORKERS == 1 else "ref:app"
-    uvicorn.run(
-        target, host="127.0.0.1", port=work.PORT, workers=work.WORKERS, log_level="warning", access_log=False
-    )
+    uvicorn.run(target, host="127.0.0.1", port=work.PORT, workers=work.WORKERS, log_level="warning", access_log=False)

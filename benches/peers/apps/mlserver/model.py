@@ -2,11 +2,12 @@
 
 import asyncio
 
-import work
 from mlserver import MLModel
 from mlserver.codecs import StringCodec
 from mlserver.errors import MLServerError
 from mlserver.types import InferenceResponse, ResponseOutput
+
+import work
 
 
 class Vit(MLModel):
