@@ -58,10 +58,18 @@ def leave(server, computed, clients, after):
 
     asyncio.run(go())
     at_leaving = computed.images(server) - before
-    time.sleep(0.5)
-    meter.wait_until_idle(server.mark, 15)
-    total = computed.images(server) - before
+    total = settled(lambda: computed.images(server)) - before
     return {"computed_at_leaving": at_leaving, "computed_for_nobody": total - at_leaving, "clients": clients}
+
+
+def settled(count, still=2.0, limit=40.0):
+    """A count once it has not changed for so many seconds."""
+    end, last, since = time.monotonic() + limit, count(), time.monotonic()
+    while time.monotonic() < min(end, since + still):
+        time.sleep(0.2)
+        if (now := count()) != last:
+            last, since = now, time.monotonic()
+    return last
 
 
 def leave_early(server, computed):
