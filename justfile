@@ -36,6 +36,19 @@ peers *arguments:
 label-studio *arguments:
     cargo build --release
     bash tests/peers/label_studio/run.sh target/release/roadcrew {{arguments}}
+
+# The servers that a user would pick instead, for the race (target/peers/race; five minutes).
+race-setup:
+    bash benches/peers/setup.sh
+
+# roadcrew beside them on the same work; `just race --help` says what can be chosen.
+race *arguments:
+    bash benches/peers/run.sh {{arguments}}
+
+# What each of them does when things go wrong.
+race-faults *arguments:
+    bash benches/peers/run.sh faults {{arguments}}
+
 # ONNX Runtime against candle on exported models; all of the repository's, or those you name.
 onnx *models:
     cargo build --release
