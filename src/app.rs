@@ -6,6 +6,7 @@ mod axon;
 mod changes;
 mod exit;
 mod metagraph;
+mod notify;
 mod overrides;
 mod parts;
 mod reload;
@@ -22,10 +23,11 @@ use crate::backends::{BackendContext, calibrated};
 use crate::calibration::Remap;
 use crate::cascade::PolicyContext;
 use crate::config::{Config, Resolved, Sources, StageConfig, Tree};
-use crate::http::{self, Bound, Decode, Ended, Limits};
+use crate::http::{self, Bound, Decode, Ended, Limits, Sockets};
 use crate::metrics;
 
 pub use exit::Exit;
+pub(crate) use notify::{NOTIFY_SOCKET, Notifier, READY};
 pub use parts::Parts;
 use reload::Reloader;
 
@@ -38,6 +40,22 @@ pub struct App {
     config: Config,
     parts: Parts,
     origins: Option<Origins>,
+}
+
+/// What a server gets from whoever started its process.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// Sockets that listen already; where there is none, the server binds as its settings say.
+    pub sockets: Sockets,
+    /// The parent that starts it again, if there is one.
+    pub parent: Option<Parent>,
+}
+
+/// Who starts the server again when it dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parent {
+    /// How many servers of the same parent died before this one.
+    pub restarts: u64,
 }
 
 /// What a configuration was read from, and every value that this gave.
@@ -139,12 +157,41 @@ impl App {
         Ok(StagePlan { name: name.to_owned(), spec, rule, factory, context, batching })
     }
 
+    /// The sockets that a server of these settings listens on: those given, and for the ports that
+    /// lack one, new ones. For a parent, which holds them.
+    ///
+    /// # Errors
+    /// If a port or the wallet cannot be opened.
+    pub fn listen(&self, inherited: Sockets) -> anyhow::Result<Sockets> {
+        let axon = axon::is_open(&self.config)?.then_some(&self.config.axon);
+        inherited.complete(&self.config.http, axon)
+    }
+
+    /// Refuses a socket for the public port if that is closed: nobody would ever answer there.
+    ///
+    /// # Errors
+    /// If it is, or the wallet cannot be read.
+    pub fn check_sockets(&self, inherited: &Sockets) -> anyhow::Result<()> {
+        if inherited.axon.is_some() && !axon::is_open(&self.config)? {
+            anyhow::bail!(
+                "a socket named axon was passed on, and there is no hotkey to answer for; set \
+                 wallet.hotkey or axon.hotkeys, or pass no such socket"
+            );
+        }
+        Ok(())
+    }
+
     /// Serves until told to stop. `announce` is called once the port is open.
     ///
     /// # Errors
     /// If the port cannot be opened, or the server fails while it runs.
-    pub fn serve(&self, announce: impl FnOnce(&Announcement)) -> anyhow::Result<Exit> {
+    pub fn serve(
+        &self,
+        inherited: Inherited,
+        announce: impl FnOnce(&Announcement),
+    ) -> anyhow::Result<Exit> {
         self.prepare_process();
+        metrics::process_restarts(inherited.parent.map_or(0, |parent| parent.restarts));
         actix::System::new().block_on(async {
             let engine = self.start_engine()?;
             let _upkeep = actix::spawn(async {
@@ -153,27 +200,27 @@ impl App {
                     metrics::upkeep();
                 }
             });
-            self.listen(engine, announce).await
+            self.run(engine, inherited, announce).await
         })
     }
 
-    /// Opens the ports: the private one, and the public one if there is a hotkey to answer for. Must
-    /// be called within an actix system.
+    /// Opens the ports: the private one, and the public one if there is a hotkey to answer for; on
+    /// these sockets as far as there are any. Must be called within an actix system.
     ///
     /// # Errors
     /// If a port or the wallet cannot be opened.
-    pub fn bind(&self, engine: &Engine) -> anyhow::Result<Bound> {
+    pub fn bind(&self, engine: &Engine, sockets: Sockets) -> anyhow::Result<Bound> {
         let limits = Limits {
             image: self.config.image,
             clip: self.config.clip,
             as_files: self.takes_files(),
         };
         let axon = axon::build(&self.config)?;
-        let bound = http::bind(&self.config.http, engine.clone(), limits)?;
+        let bound = http::bind(&self.config.http, engine.clone(), limits, sockets.http)?;
         let bound = bound.reloading(self.reloader(engine))?;
         let Some((axon, supply)) = axon else { return Ok(bound) };
         actix::spawn(supply.keep());
-        bound.with_axon(axon, limits)
+        bound.with_axon(axon, limits, sockets.axon)
     }
 
     /// Whether pictures need not be decoded.
@@ -186,12 +233,17 @@ impl App {
     }
 
     /// Opens the ports and serves.
-    async fn listen(
+    async fn run(
         &self,
         engine: Engine,
+        inherited: Inherited,
         announce: impl FnOnce(&Announcement),
     ) -> anyhow::Result<Exit> {
-        let bound = self.bind(&engine)?;
+        let mut bound = self.bind(&engine, inherited.sockets)?;
+        if inherited.parent.is_some() {
+            bound = bound.under_parent();
+        }
+        actix::spawn(notify::when_ready(engine.clone()));
         announce(&self.announcement(bound.address(), bound.axon_address()));
         let ended = bound.run().await?;
         engine.stop().await;

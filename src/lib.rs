@@ -8,7 +8,7 @@
 //! - pictures: [`image`], [`video`]; numbers about ourselves: [`metrics`], [`logging`]
 //! - computing: [`kernels`], [`models`], [`onnx`], and what a researcher writes, [`backends`]
 //! - the engine: [`actors`]; what validators and the chain agree on: [`bittensor`]
-//! - doors: [`http`], [`config`], [`app`], [`lab`], [`cli`]
+//! - doors: [`http`], [`config`], [`app`], [`parent`], [`lab`], [`cli`]
 //!
 //! A researcher's own backend is about forty lines: see `examples/own_backend.rs`.
 
@@ -29,5 +29,6 @@ pub mod logging;
 pub mod metrics;
 pub mod models;
 pub mod onnx;
+pub mod parent;
 pub mod prediction;
 pub mod video;

@@ -107,6 +107,8 @@ catalogue! {
         "Hotkeys in the snapshot of the metagraph; 0 without one.";
     RELOADS Counter "roadcrew_reloads_total" ["outcome"]
         "Times the settings were read again: applied, unchanged, refused.";
+    PROCESS_RESTARTS Gauge "roadcrew_process_restarts" []
+        "How often the parent of `serve --supervised` has started the server again; always 0 without.";
     ACTOR_EVENTS Counter "roadcrew_actor_events_total" ["actor"]
         "Messages handled, by actor: supervisor, or a stage's name.";
     ACTOR_SECONDS Histogram "roadcrew_actor_handling_seconds" ["actor"]
@@ -157,6 +159,7 @@ fn describe() {
     for outcome in ["applied", "unchanged", "refused"] {
         count(RELOADS, 0, &[("outcome", outcome)]);
     }
+    set(PROCESS_RESTARTS, 0.0, &[]);
     set(IN_FLIGHT, 0.0, &[]);
     set(REQUEST_BYTES, 0.0, &[]);
 }
@@ -347,6 +350,11 @@ pub fn metagraph(age_s: f64, neurons: usize) {
 /// The settings were read again: `outcome` is `applied`, `unchanged` or `refused`.
 pub fn reload(outcome: &'static str) {
     count(RELOADS, 1, &[("outcome", outcome)]);
+}
+
+/// So many servers that the same parent had started died before this one.
+pub fn process_restarts(restarts: u64) {
+    set(PROCESS_RESTARTS, restarts as f64, &[]);
 }
 
 /// An actor handled a message.

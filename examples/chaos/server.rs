@@ -90,7 +90,7 @@ fn serve(plans: Vec<StagePlan>, started: &mpsc::SyncSender<Started>) -> Ended {
         let spec = EngineSpec { max_in_flight: 1_000, max_lends: 3, max_hung: 16, threads: 1 };
         let engine = Engine::start(&spec, routing(rules), plans);
         assert!(engine.settled(PATIENCE).await, "the stages settle");
-        let bound = http::bind(&port(), engine.clone(), Limits::default()).unwrap();
+        let bound = http::bind(&port(), engine.clone(), Limits::default(), None).unwrap();
         let upkeep = actix::spawn(async {
             loop {
                 tokio::time::sleep(UPKEEP).await;

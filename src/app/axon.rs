@@ -26,6 +26,14 @@ pub(super) fn build(config: &Config) -> anyhow::Result<Option<(Axon, Supply)>> {
     Ok(Some((Axon { spec: config.axon.clone(), verifier, callers, metagraph }, supply)))
 }
 
+/// Whether there is a hotkey to answer for, and so a public port.
+///
+/// # Errors
+/// If the wallet cannot be read.
+pub(super) fn is_open(config: &Config) -> anyhow::Result<bool> {
+    Ok(!own_hotkeys(config)?.is_empty())
+}
+
 /// The wallet's hotkey first: it is meant where a caller names none of ours.
 fn own_hotkeys(config: &Config) -> anyhow::Result<Vec<Hotkey>> {
     let mut own: Vec<Hotkey> = config.wallet.address()?.into_iter().collect();

@@ -18,6 +18,8 @@ pub enum Exit {
     TryAgain,
     /// The configuration is wrong; starting again will not help.
     Config,
+    /// What a child exited with: the code of one that cannot be helped, or that was asked to end.
+    Child(u8),
 }
 
 impl Exit {
@@ -30,6 +32,7 @@ impl Exit {
             Self::Internal => 70,
             Self::TryAgain => 75,
             Self::Config => 78,
+            Self::Child(code) => code,
         }
     }
 }

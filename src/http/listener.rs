@@ -3,19 +3,19 @@
 //! Must not know: what is answered there, or how a server ends.
 
 use std::any::Any;
-use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpServer, web};
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use rustix::net::sockopt::set_tcp_user_timeout;
 
 use super::files;
-use super::log::{self, Port};
+use super::log;
+use super::sockets::Place;
 
 /// How long a connection whose body was refused unread stays open, so that the client, which may be
 /// busy sending, gets to read the reply.
@@ -27,9 +27,7 @@ pub(crate) const LAST_WORDS: Duration = Duration::from_secs(1);
 /// One port and its manners.
 #[derive(Clone, Debug)]
 pub(crate) struct Listener<'a> {
-    pub(crate) port: Port,
-    /// Address and TCP port; 0 picks a free one.
-    pub(crate) address: (&'a str, u16),
+    pub(super) place: Place<'a>,
     /// Threads; 0 means one per core.
     pub(crate) workers: usize,
     pub(crate) max_connections: usize,
@@ -39,19 +37,22 @@ pub(crate) struct Listener<'a> {
 }
 
 impl Listener<'_> {
-    /// Takes the port; requests are answered once the server is polled. Must be called within an
-    /// actix system. Lets the process open as many files as it may: every connection is one.
+    /// Takes the port, or the socket that was inherited for it; requests are answered once the server
+    /// is polled. Must be called within an actix system. Lets the process open as many files as it
+    /// may: every connection is one.
     ///
     /// # Errors
     /// If the address does not exist or is taken, with what to do about it.
     pub(crate) fn open(
         &self,
+        inherited: Option<TcpListener>,
         routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
     ) -> anyhow::Result<(Server, SocketAddr)> {
-        let wanted = self.resolve()?;
+        let socket = inherited.map_or_else(|| self.place.listen(), Ok)?;
+        let address = socket.local_addr().context("a listening socket has no address")?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let workers = if self.workers == 0 { cores } else { self.workers };
-        let (port, read_timeout) = (self.port, self.read_timeout);
+        let (port, read_timeout) = (self.place.port, self.read_timeout);
         let observe = move |request, next| log::observe(port, request, next);
         let app = move || App::new().wrap(from_fn(observe)).configure(&routes);
         let connections = files::connections(port, self.max_connections);
@@ -68,39 +69,9 @@ impl Listener<'_> {
             .h1_allow_half_closed(false)
             .shutdown_timeout(self.drain.max(LAST_WORDS).as_secs())
             .disable_signals()
-            .bind(wanted)
-            .map_err(|error| self.cannot_listen(wanted, &error))?;
-        let address = server.addrs().first().copied().unwrap_or(wanted);
+            .listen(socket)
+            .with_context(|| format!("cannot listen on {address}"))?;
         Ok((server.run(), address))
-    }
-
-    /// The one address to listen on: `localhost` names two, and two ports would be one too many.
-    fn resolve(&self) -> anyhow::Result<SocketAddr> {
-        let (section, host) = (self.port.section(), self.address.0);
-        let advice =
-            || format!("`{section}.host` is {host:?}; set it to an address of this machine");
-        let found: Vec<_> = self.address.to_socket_addrs().with_context(advice)?.collect();
-        let v4_first = found.iter().find(|address| address.is_ipv4());
-        v4_first.or(found.first()).copied().with_context(advice)
-    }
-
-    fn cannot_listen(&self, wanted: SocketAddr, error: &io::Error) -> anyhow::Error {
-        let section = self.port.section();
-        let advice = match error.kind() {
-            io::ErrorKind::AddrInUse => format!(
-                "another process has this port; stop it, or choose another with \
-                 --set {section}.port=PORT (0 picks a free one)"
-            ),
-            io::ErrorKind::PermissionDenied => format!(
-                "this port needs privileges; choose one above 1023 with --set {section}.port=PORT"
-            ),
-            io::ErrorKind::AddrNotAvailable => format!(
-                "this machine has no such address; set {section}.host to one it has, such as \
-                 127.0.0.1"
-            ),
-            _ => format!("choose another address with {section}.host and {section}.port"),
-        };
-        anyhow!("cannot listen on {wanted}: {error}; {advice}")
     }
 }
 
@@ -111,27 +82,5 @@ fn cut_off_the_deaf(io: &dyn Any, patience: Duration) {
     let millis = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
     if let Err(error) = set_tcp_user_timeout(stream, millis) {
         tracing::debug!(%error, "a client that does not read will not be noticed");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_taken_port_says_what_to_do() {
-        let second = Duration::from_secs(1);
-        let listener = Listener {
-            port: Port::Axon,
-            address: ("127.0.0.1", 8091),
-            workers: 1,
-            max_connections: 1,
-            read_timeout: second,
-            keep_alive: second,
-            drain: second,
-        };
-        let wanted = listener.resolve().unwrap();
-        let error = listener.cannot_listen(wanted, &io::ErrorKind::AddrInUse.into()).to_string();
-        assert!(error.contains("127.0.0.1:8091") && error.contains("--set axon.port"), "{error}");
     }
 }

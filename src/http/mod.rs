@@ -21,6 +21,7 @@ mod form;
 #[doc(hidden)]
 pub mod fuzzing;
 mod input;
+pub(crate) mod listen_fds;
 mod listener;
 mod log;
 mod openapi;
@@ -31,12 +32,15 @@ mod reload;
 mod reply;
 mod routes;
 mod server;
+mod sockets;
 mod wire;
 
 use serde::{Deserialize, Serialize};
 
+pub use listen_fds::SocketsError;
 pub use reload::{Change, Fault, Refusal, Reload};
 pub use server::{Bound, Ended, Limits, Shutdown, bind};
+pub use sockets::Sockets;
 
 /// Settings of the private port: `[http]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

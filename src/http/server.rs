@@ -2,11 +2,11 @@
 //!
 //! Signals are handled here and not by actix-web: on the first, new predictions are refused while
 //! those in flight are finished and health checks are still answered; on the second, the server
-//! stops where it stands. SIGHUP reloads the settings, if there is a hook for it.
+//! stops where it stands, unless a parent decides that. SIGHUP reloads the settings, if there is a hook for it.
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{self, Poll};
@@ -29,6 +29,7 @@ use super::log::Port;
 use super::predict::State;
 use super::reload::{Reload, Reloads};
 use super::routes;
+use super::sockets::Place;
 use crate::actors::Engine;
 use crate::clock;
 use crate::image::ImageLimits;
@@ -96,14 +97,21 @@ pub struct Bound {
     drain: Duration,
     reloads: Arc<Reloads>,
     hangups: Option<Signal>,
+    /// Whether a second signal to end cuts connections.
+    hurries: bool,
 }
 
-/// Takes the private port. Must be called within an actix system; requests are answered once
-/// [`Bound::run`] is polled.
+/// Takes the private port, or the socket that was inherited for it. Must be called within an actix
+/// system; requests are answered once [`Bound::run`] is polled.
 ///
 /// # Errors
 /// If the address does not exist or is taken, with what to do about it.
-pub fn bind(spec: &HttpSpec, engine: Engine, limits: Limits) -> anyhow::Result<Bound> {
+pub fn bind(
+    spec: &HttpSpec,
+    engine: Engine,
+    limits: Limits,
+    inherited: Option<TcpListener>,
+) -> anyhow::Result<Bound> {
     let reloads = Arc::new(Reloads::new());
     let state = web::Data::new(State {
         engine: engine.clone(),
@@ -115,19 +123,28 @@ pub fn bind(spec: &HttpSpec, engine: Engine, limits: Limits) -> anyhow::Result<B
     });
     let drain = Duration::from_secs(spec.drain_s);
     let listener = Listener {
-        port: Port::Private,
-        address: (&spec.host, spec.port),
+        place: Place { port: Port::Private, host: &spec.host, number: spec.port },
         workers: spec.workers,
         max_connections: spec.max_connections,
         read_timeout: Duration::from_millis(spec.read_timeout_ms),
         keep_alive: Duration::from_secs(spec.keep_alive_s),
         drain,
     };
-    let (server, address) = listener.open(move |config| {
+    let (server, address) = listener.open(inherited, move |config| {
         config.app_data(state.clone()).configure(routes::configure);
     })?;
     let (servers, shutdown) = (Servers(vec![server]), Shutdown::new());
-    Ok(Bound { servers, address, axon: None, engine, shutdown, drain, reloads, hangups: None })
+    Ok(Bound {
+        servers,
+        address,
+        axon: None,
+        engine,
+        shutdown,
+        drain,
+        reloads,
+        hangups: None,
+        hurries: true,
+    })
 }
 
 impl Bound {
@@ -141,12 +158,19 @@ impl Bound {
         self.axon
     }
 
-    /// Takes the public port as well. It lives and ends with the private one.
+    /// Takes the public port as well, or the socket that was inherited for it. It lives and ends with
+    /// the private one.
     ///
     /// # Errors
     /// As [`bind`].
-    pub fn with_axon(mut self, axon: Axon, limits: Limits) -> anyhow::Result<Self> {
-        let (server, address) = axon.open((self.engine.clone(), limits), self.drain)?;
+    pub fn with_axon(
+        mut self,
+        axon: Axon,
+        limits: Limits,
+        inherited: Option<TcpListener>,
+    ) -> anyhow::Result<Self> {
+        let engine = (self.engine.clone(), limits);
+        let (server, address) = axon.open(engine, self.drain, inherited)?;
         self.servers.0.push(server);
         self.axon = Some(address);
         Ok(self)
@@ -168,14 +192,22 @@ impl Bound {
         Ok(self)
     }
 
+    /// Takes all signals to end for one. A parent kills its child when it is in a hurry, and whoever
+    /// signals both, as service managers do, would otherwise cut connections by it.
+    #[must_use]
+    pub fn under_parent(mut self) -> Self {
+        self.hurries = false;
+        self
+    }
+
     /// Serves until a signal, [`Shutdown::request`], or the death of the engine's supervisor, and
     /// finishes what is in flight. Does not stop the engine, unless time runs out.
     ///
     /// # Errors
     /// If the server cannot start or stops by itself.
     pub async fn run(self) -> anyhow::Result<Ended> {
-        let Self { mut servers, engine, shutdown, drain, reloads, hangups, .. } = self;
-        let _signals = Signals::listen(shutdown.clone())?;
+        let Self { mut servers, engine, shutdown, drain, reloads, hangups, hurries, .. } = self;
+        let _signals = Signals::listen(shutdown.clone(), hurries)?;
         let _hangups = hangups.map(|hangups| Signals::reload(hangups, reloads));
         let over = beside(&mut servers, until_over(&engine, &shutdown)).await?;
         let (begun, second) = (clock::now(), pin!(shutdown.requested(2)));
@@ -283,14 +315,17 @@ const DEAF: &str = "cannot listen for signals";
 struct Signals(JoinHandle<()>);
 
 impl Signals {
-    /// Requests to end.
-    fn listen(shutdown: Shutdown) -> anyhow::Result<Self> {
+    /// Requests to end; only the first counts unless the server `hurries`.
+    fn listen(shutdown: Shutdown, hurries: bool) -> anyhow::Result<Self> {
         let mut terminate = signal(SignalKind::terminate()).context(DEAF)?;
         let mut interrupt = signal(SignalKind::interrupt()).context(DEAF)?;
         Ok(Self(actix_web::rt::spawn(async move {
             loop {
                 select(pin!(terminate.recv()), pin!(interrupt.recv())).await;
                 shutdown.request();
+                if !hurries {
+                    return;
+                }
             }
         })))
     }

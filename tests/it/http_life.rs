@@ -254,7 +254,7 @@ fn a_taken_port_is_said_with_what_to_do() {
         let exhausted = Exhausted::Last;
         let policy = policy("cascade", Vec::new(), exhausted).unwrap();
         let engine = Engine::start(&setup.engine, Routing { policy, exhausted }, Vec::new());
-        http::bind(&setup.http, engine, Limits::default()).err().unwrap().to_string()
+        http::bind(&setup.http, engine, Limits::default(), None).err().unwrap().to_string()
     });
     assert!(error.contains("--set http.port"), "{error}");
 }

@@ -11,5 +11,6 @@ mod http_life;
 mod layers;
 mod parity;
 mod reload;
+mod supervised;
 mod support;
 mod wallet;

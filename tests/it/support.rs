@@ -16,7 +16,7 @@ use roadcrew::app::App;
 use roadcrew::backends::{BackendContext, Registry};
 use roadcrew::cascade::{self, Condition, Exhausted, RoutingPolicy, StageRule};
 use roadcrew::http::axon::Axon;
-use roadcrew::http::{self, Bound, Decode, Ended, HttpSpec, Limits, Shutdown};
+use roadcrew::http::{self, Bound, Decode, Ended, HttpSpec, Limits, Shutdown, Sockets};
 
 /// Longer than anything may take, even on a loaded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -70,7 +70,7 @@ pub(crate) fn start_app(app: App) -> Server {
         actix::System::new().block_on(async {
             let engine = app.start_engine().unwrap();
             assert!(engine.settled(PATIENCE).await, "the stages settle");
-            let bound = app.bind(&engine).unwrap();
+            let bound = app.bind(&engine, Sockets::default()).unwrap();
             run(bound, engine, &started).await
         })
     })
@@ -102,9 +102,9 @@ fn serve(setup: Setup, started: &mpsc::SyncSender<Started>) -> Ended {
         let routing = Routing { policy, exhausted };
         let engine = Engine::start(&setup.engine, routing, setup.stages);
         assert!(engine.settled(PATIENCE).await, "the stages settle");
-        let mut bound = http::bind(&setup.http, engine.clone(), setup.limits).unwrap();
+        let mut bound = http::bind(&setup.http, engine.clone(), setup.limits, None).unwrap();
         if let Some(axon) = setup.axon {
-            bound = bound.with_axon(axon, setup.limits).unwrap();
+            bound = bound.with_axon(axon, setup.limits, None).unwrap();
         }
         run(bound, engine, started).await
     })

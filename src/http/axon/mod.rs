@@ -18,7 +18,7 @@ mod reply;
 mod search;
 mod synapse;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,7 @@ use super::decoders::Decoders;
 use super::listener::Listener;
 use super::log::Port;
 use super::server::Limits;
+use super::sockets::Place;
 use crate::actors::Engine;
 use crate::bittensor::{Callers, Metagraph, Verifier};
 use crate::prediction::Probability;
@@ -135,11 +136,12 @@ struct Door {
 }
 
 impl Axon {
-    /// Takes the port. Must be called within an actix system.
+    /// Takes the port, or the socket that was inherited for it. Must be called within an actix system.
     pub(super) fn open(
         self,
         (engine, limits): (Engine, Limits),
         drain: Duration,
+        inherited: Option<TcpListener>,
     ) -> anyhow::Result<(Server, SocketAddr)> {
         let spec = self.spec.clone();
         let remember_for = Duration::from_secs(spec.remember_s);
@@ -157,8 +159,7 @@ impl Axon {
             axon: self,
         });
         let listener = Listener {
-            port: Port::Axon,
-            address: (&spec.host, spec.port),
+            place: Place { port: Port::Axon, host: &spec.host, number: spec.port },
             workers: spec.workers,
             max_connections: spec.max_connections,
             read_timeout: Duration::from_millis(spec.read_timeout_ms),
@@ -166,7 +167,7 @@ impl Axon {
             drain,
         };
         let names = spec.synapses.clone();
-        listener.open(move |config| routes(config, &door, &names))
+        listener.open(inherited, move |config| routes(config, &door, &names))
     }
 }
 
