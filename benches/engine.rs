@@ -118,6 +118,7 @@ fn whole_job(c: &mut Criterion) {
             stage: "null".into(),
             max_batch: 32,
             settings: "answer = 0.9".parse().unwrap(),
+            ..BackendContext::default()
         };
         let spec = StageSpec { backend: "scripted".into(), ..StageSpec::default() };
         let plan = StagePlan {

@@ -152,6 +152,8 @@ impl App {
         let context = BackendContext {
             stage: name.to_owned(),
             max_batch: spec.batching.max_batch,
+            instances: spec.instances,
+            onnx: self.config.onnx.clone(),
             settings: stage.settings(),
         };
         Ok(StagePlan { name: name.to_owned(), spec, rule, factory, context, batching })

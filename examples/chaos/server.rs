@@ -145,6 +145,7 @@ fn plan(stage: usize, exits: (f32, f32), script: &str) -> StagePlan {
             stage: name.into(),
             max_batch: MAX_BATCH,
             settings: script.parse().expect("the script is TOML"),
+            ..BackendContext::default()
         },
         batching: batching::rule(&spec.batching).unwrap(),
         spec,

@@ -35,7 +35,7 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) {
 fn load(folder: &Path) -> anyhow::Result<Classifier> {
     let model = folder.display().to_string();
     let settings = toml::Table::from_iter([("model".to_owned(), model.into())]);
-    Classifier::new(&BackendContext { stage: "fuzz".into(), max_batch: 1, settings })
+    Classifier::new(&BackendContext { stage: "fuzz".into(), max_batch: 1, settings, ..BackendContext::default() })
 }
 
 fuzz_target!(|bytes: &[u8]| -> Corpus {

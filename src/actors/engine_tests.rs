@@ -25,6 +25,7 @@ fn engine(name: &str, script: &str, change: impl FnOnce(&mut StageSpec)) -> Engi
             stage: name.into(),
             max_batch: spec.batching.max_batch,
             settings: script.parse().unwrap(),
+            ..BackendContext::default()
         },
         spec,
     };

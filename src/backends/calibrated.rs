@@ -84,7 +84,7 @@ mod tests {
             center: 1.0 / 3.0,
             ..CalibrationSpec::default()
         };
-        let ctx = BackendContext { stage: "s".into(), max_batch: 1, settings: toml::Table::new() };
+        let ctx = BackendContext { stage: "s".into(), max_batch: 1, ..BackendContext::default() };
         let remap = Remap::new(&spec).unwrap();
         let mut backend = calibrated(factory, remap)(&ctx).unwrap();
         let image = Input::Image(Arc::new(Image::from_rgb(1, 1, vec![0; 3]).unwrap()));

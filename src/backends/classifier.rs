@@ -1,22 +1,24 @@
-//! Encoder, head and calibration: an image classifier on candle.
+//! Encoder, head and calibration: an image classifier from a checkpoint, on candle or ONNX Runtime.
 //!
 //! Settings, `[stages.NAME.classifier]`: `model` is `embedded:screen`, `embedded:confirm`, or a
 //! folder in the Hugging Face layout with a `head.safetensors` beside the weights, and optionally a
-//! `calibration.json` (`{"scale": s, "shift": t}`).
+//! `calibration.json` (`{"scale": s, "shift": t}`); `runtime` is what computes it.
 
-use std::sync::Arc;
+mod candle;
+mod graph;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+use super::onnx::{Frames, of_logits};
 use super::{Backend, BackendContext, BackendError, Input};
 use crate::calibration::Calibration;
-use crate::image::Image;
-use crate::models::{Encoder, Head, ModelFiles, Preprocessor};
+use crate::models::ModelFiles;
 use crate::prediction::Prediction;
+use candle::Candle;
 
 /// The keys of [`ClassifierSpec`].
-pub const KEYS: &[&str] = &["model"];
+pub const KEYS: &[&str] = &["model", "runtime"];
 
 /// The settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,92 +26,99 @@ pub const KEYS: &[&str] = &["model"];
 pub struct ClassifierSpec {
     /// `embedded:NAME`, or the path of a model folder.
     pub model: String,
+    /// What computes it.
+    #[serde(default)]
+    pub runtime: Runtime,
+}
+
+/// What computes a classifier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Runtime {
+    /// ONNX Runtime if it can be loaded and the model be written as a graph, else candle.
+    #[default]
+    Auto,
+    /// candle, which is compiled in.
+    Candle,
+    /// ONNX Runtime, or the stage does not load.
+    Onnx,
 }
 
 /// A loaded model. A clip is judged by the mean of its frames' logits.
 #[derive(Debug)]
 pub struct Classifier {
-    preprocessor: Preprocessor,
-    encoder: Encoder,
-    head: Head,
+    network: Network,
     calibration: Calibration,
-    max_batch: usize,
     version: String,
+}
+
+#[derive(Debug)]
+enum Network {
+    Candle(Candle),
+    Onnx(Frames),
 }
 
 impl Classifier {
     /// Loads the model that the settings name.
     ///
     /// # Errors
-    /// Unknown names, missing files, tensors of the wrong shape: the message says which.
+    /// Unknown names, missing files, tensors of the wrong shape: the message says which. With the
+    /// runtime `onnx` also if there is no ONNX Runtime.
     pub fn new(ctx: &BackendContext) -> anyhow::Result<Self> {
         let spec: ClassifierSpec = ctx.settings()?;
         let files = ModelFiles::named(&spec.model)?;
-        Self::load(&files, ctx.max_batch).with_context(|| format!("model {}", spec.model))
+        Self::load(&files, &spec, ctx).with_context(|| format!("model {}", spec.model))
     }
 
-    fn load(files: &ModelFiles, max_batch: usize) -> anyhow::Result<Self> {
-        let encoder = Encoder::load(files)?;
-        let head = Head::load(files, encoder.hidden_size())?;
+    fn load(
+        files: &ModelFiles,
+        spec: &ClassifierSpec,
+        ctx: &BackendContext,
+    ) -> anyhow::Result<Self> {
+        let on_candle =
+            || anyhow::Ok((Network::Candle(Candle::load(files, ctx)?), "candle".into()));
+        let on_onnx = || graph::open(files, ctx).map(|(it, version)| (Network::Onnx(it), version));
+        let (network, runtime) = match spec.runtime {
+            Runtime::Candle => on_candle()?,
+            Runtime::Onnx => on_onnx()?,
+            Runtime::Auto => match on_onnx() {
+                Ok(opened) => opened,
+                Err(error) => {
+                    let opened = on_candle()?;
+                    tracing::info!(stage = ctx.stage, "candle computes {}: {error:#}", spec.model);
+                    opened
+                }
+            },
+        };
+        tracing::info!(stage = ctx.stage, model = spec.model, runtime, "a classifier is loaded");
         let calibration = if files.contains("calibration.json") {
             files.json("calibration.json")?
         } else {
             Calibration::default()
         };
-        let (preprocessor, version) = (Preprocessor::load(files)?, files.digest()?);
-        let max_batch = max_batch.max(1);
-        Ok(Self { preprocessor, encoder, head, calibration, max_batch, version })
-    }
-
-    /// One logit per image.
-    fn logits(&self, images: &[&Image]) -> anyhow::Result<Vec<f32>> {
-        let pixels = self.preprocessor.tensor(images)?;
-        let features = self.encoder.forward(&pixels)?;
-        Ok(self.head.forward(&features)?.to_vec1()?)
-    }
-
-    /// The logits of any number of images: in batches of the largest size, and one by one where
-    /// images keep their own size.
-    fn all_logits(&self, images: &[&Image]) -> anyhow::Result<Vec<f32>> {
-        let batch = if self.preprocessor.size().is_some() { self.max_batch } else { 1 };
-        let mut logits = Vec::with_capacity(images.len());
-        for chunk in images.chunks(batch) {
-            logits.extend(self.logits(chunk)?);
-        }
-        Ok(logits)
+        let version = format!("{} {runtime}", files.digest()?);
+        Ok(Self { network, calibration, version })
     }
 }
 
 impl Backend for Classifier {
     fn infer(&mut self, inputs: &[Input]) -> Result<Vec<Prediction>, BackendError> {
-        let frames: Vec<&Image> =
-            inputs.iter().flat_map(|input| input.frames().iter().map(Arc::as_ref)).collect();
-        let mut logits = self.all_logits(&frames)?.into_iter();
-        let predictions = inputs.iter().map(|input| {
-            let count = input.frames().len();
-            let sum: f32 = logits.by_ref().take(count).sum();
-            Prediction::from_raw(self.calibration.apply(sum / count as f32))
-        });
-        Ok(predictions.collect())
+        let logits = match &mut self.network {
+            Network::Candle(candle) => candle.logits(inputs)?,
+            Network::Onnx(frames) => frames.each(inputs, graph::logits)?,
+        };
+        Ok(of_logits(inputs, &logits, &self.calibration))
     }
 
     fn warm_up(&mut self) -> Result<(), BackendError> {
-        let (height, width) = self.preprocessor.size().unwrap_or((224, 224));
-        let (width, height) = (u32::try_from(width), u32::try_from(height));
-        let grey = width
-            .ok()
-            .zip(height.ok())
-            .and_then(|(w, h)| Image::from_rgb(w, h, vec![128; w as usize * h as usize * 3]));
-        let grey = grey.context("the model's input size is not an image's")?;
-        let mut size = 1;
-        while size <= self.max_batch {
-            self.logits(&vec![&grey; size])?;
-            size *= 2;
+        match &mut self.network {
+            Network::Candle(candle) => Ok(candle.warm_up()?),
+            Network::Onnx(frames) => frames.warm_up(graph::logits),
         }
-        Ok(())
     }
 
-    /// The digest of the model's files: weights, head, calibration and preprocessing.
+    /// The digest of the model's files (weights, head, calibration and preprocessing), and what
+    /// computes it.
     fn version(&self) -> String {
         self.version.clone()
     }

@@ -5,6 +5,7 @@
 
 mod calibrated;
 pub mod classifier;
+pub mod onnx;
 mod registry;
 pub mod scripted;
 pub mod tta;

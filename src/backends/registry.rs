@@ -4,14 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Backend;
+use crate::onnx::LibrarySpec;
 
 /// What a factory is given.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct BackendContext {
     /// The stage this instance belongs to.
     pub stage: String,
     /// The largest batch the instance will be asked for.
     pub max_batch: usize,
+    /// How many instances run side by side and share the cores.
+    pub instances: usize,
+    /// Where ONNX Runtime is, for backends that want it.
+    pub onnx: LibrarySpec,
     /// The backend's own settings: the table `[stages.NAME.BACKEND]`, empty if absent.
     pub settings: toml::Table,
 }
@@ -57,6 +62,8 @@ impl Default for Registry {
         let mut registry = Self { backends: BTreeMap::new() };
         registry.add("classifier", |ctx| Ok(Box::new(super::classifier::Classifier::new(ctx)?)));
         registry.keys("classifier", super::classifier::KEYS);
+        registry.add("onnx", |ctx| Ok(Box::new(super::onnx::Onnx::new(ctx)?)));
+        registry.keys("onnx", super::onnx::KEYS);
         registry.add("scripted", |ctx| Ok(Box::new(super::scripted::Scripted::new(ctx)?)));
         registry.keys("scripted", super::scripted::KEYS);
         registry.takes_files("scripted");

@@ -289,7 +289,12 @@ mod tests {
 
     fn context(script: &str) -> BackendContext {
         let settings = script.parse().unwrap();
-        BackendContext { stage: format!("unit-{script}"), max_batch: 8, settings }
+        BackendContext {
+            stage: format!("unit-{script}"),
+            max_batch: 8,
+            settings,
+            ..BackendContext::default()
+        }
     }
 
     fn grey(level: u8) -> Input {

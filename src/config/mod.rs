@@ -29,6 +29,7 @@ use crate::http::HttpSpec;
 use crate::http::axon::AxonSpec;
 use crate::image::ImageLimits;
 use crate::logging::LogSpec;
+use crate::onnx::LibrarySpec;
 use crate::video::ClipLimits;
 
 pub use key::Key;
@@ -60,6 +61,8 @@ pub struct Config {
     pub cascade: CascadeSpec,
     /// `[log]`
     pub log: LogSpec,
+    /// `[onnx]`
+    pub onnx: LibrarySpec,
     /// `[stages.NAME]`
     pub stages: BTreeMap<String, StageConfig>,
 }

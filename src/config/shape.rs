@@ -18,6 +18,7 @@ use crate::http::HttpSpec;
 use crate::http::axon::AxonSpec;
 use crate::image::ImageLimits;
 use crate::logging::LogSpec;
+use crate::onnx::LibrarySpec;
 use crate::video::ClipLimits;
 
 /// What may stand at a place.
@@ -70,6 +71,7 @@ impl Shape {
         root.insert("engine".into(), Self::Table(fields_of::<EngineSpec>()));
         root.insert("cascade".into(), Self::Table(fields_of::<CascadeSpec>()));
         root.insert("log".into(), Self::Table(fields_of::<LogSpec>()));
+        root.insert("onnx".into(), Self::Table(fields_of::<LibrarySpec>()));
         root.insert("stages".into(), Self::Stages(Box::new(Self::Table(stage))));
         Self::Table(root)
     }

@@ -16,14 +16,14 @@
 //! Must not know: which model asks, or where its settings were written.
 
 use rayon::prelude::*;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::vectorised;
 use crate::image::Image;
 
 /// How neighbouring pixels are weighed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Filter {
     /// A triangle, two source pixels wide at scale 1.

@@ -51,6 +51,7 @@ fn embedded_models_score_as_transformers_does() {
             stage: model.into(),
             max_batch: 8,
             settings: format!("model = \"embedded:{model}\"").parse().unwrap(),
+            ..BackendContext::default()
         };
         let mut backend = Registry::default().get("classifier").unwrap()(&context).unwrap();
         for (said, score) in backend.infer(&inputs).unwrap().iter().zip(&golden.images) {

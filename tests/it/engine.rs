@@ -22,6 +22,7 @@ fn plan(name: &str, script: &str, spec: StageSpec) -> StagePlan {
         stage: format!("{name}-{}", std::thread::current().name().unwrap_or("?")),
         max_batch: spec.batching.max_batch,
         settings: script.parse().unwrap(),
+        ..BackendContext::default()
     };
     StagePlan {
         name: name.into(),

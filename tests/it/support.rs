@@ -86,7 +86,12 @@ pub(crate) fn plan(name: &str, script: &str) -> StagePlan {
         name: name.into(),
         rule: StageRule { exit_below: 0.2, exit_above: 0.8, when: Condition::default() },
         factory: Registry::default().get("scripted").unwrap(),
-        context: BackendContext { stage: name.into(), max_batch: 8, settings },
+        context: BackendContext {
+            stage: name.into(),
+            max_batch: 8,
+            settings,
+            ..BackendContext::default()
+        },
         batching: batching::rule(&spec.batching).unwrap(),
         spec,
     }

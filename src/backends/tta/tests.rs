@@ -39,7 +39,12 @@ fn registry(answers: Vec<Prediction>, too_big_above: usize) -> (Registry, Log) {
 }
 
 fn context(settings: &str, max_batch: usize) -> BackendContext {
-    BackendContext { stage: "s".into(), max_batch, settings: settings.parse().unwrap() }
+    BackendContext {
+        stage: "s".into(),
+        max_batch,
+        settings: settings.parse().unwrap(),
+        ..BackendContext::default()
+    }
 }
 
 fn grey(level: u8) -> Input {

@@ -13,6 +13,7 @@ mod initializer;
 mod layers;
 mod model;
 pub(crate) mod proto;
+pub(crate) mod raw;
 mod vit;
 mod weights;
 
