@@ -69,6 +69,8 @@ impl Work {
         let context = BackendContext {
             stage: name.clone(),
             max_batch: stage.spec.batching.max_batch,
+            instances: stage.spec.instances,
+            onnx: config.onnx.clone(),
             settings: stage.settings(),
         };
         let factory = parts.backends.get(&stage.spec.backend).expect("a checked backend");
