@@ -26,6 +26,7 @@ pub mod image;
 pub mod kernels;
 pub mod lab;
 pub mod logging;
+pub mod memory;
 pub mod metrics;
 pub mod models;
 pub mod onnx;

@@ -19,6 +19,7 @@ use super::mailbox::Batch;
 use super::shared::StageShared;
 use crate::backends::{Backend, BackendContext, Factory, Input};
 use crate::clock;
+use crate::memory;
 use crate::metrics;
 use crate::prediction::{Cause, Prediction};
 
@@ -110,6 +111,7 @@ impl Instance {
             }
         };
         let version = guarded(|| backend.version()).unwrap_or_default();
+        memory::trim();
         self.listener.ready(clock::now().saturating_duration_since(born), version);
         // What panics here is not the backend: a batching rule is a researcher's code too.
         let fall = guarded(|| self.work(&mut *backend))
