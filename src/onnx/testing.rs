@@ -1,5 +1,6 @@
 //! For tests: the library, and graphs that are made by hand.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use prost::Message as _;
@@ -20,7 +21,9 @@ pub(crate) fn library() -> Option<Library> {
     match Library::load(&LibrarySpec { library: known }) {
         Ok(library) => Some(library),
         Err(error) if std::env::var_os(REQUIRED).is_none() => {
-            eprintln!("SKIPPED: {error}; {REQUIRED}=1 makes this a failure");
+            // Past the harness, which would keep the word of a test that passes to itself.
+            let word = format!("SKIPPED: {error}; {REQUIRED}=1 makes this a failure\n");
+            let _unheard = std::io::stderr().write_all(word.as_bytes());
             None
         }
         Err(error) => panic!("{REQUIRED} is set, and ONNX Runtime is {error}"),
