@@ -26,7 +26,7 @@ case $(uname -s)-$(uname -m) in
 esac
 
 folder=${1:-vendor/onnxruntime}
-target=$folder/libonnxruntime.so
+target=$folder/libonnxruntime.so.$version
 is_ours() { echo "$file_hash  $1" | sha256sum --check --status 2>/dev/null; }
 if [ -f "$target" ] && is_ours "$target"; then
   echo "$target"
@@ -55,5 +55,5 @@ is_ours "$work/library" || fail "the library in the wheel is not the one that is
 mkdir -p "$folder"
 chmod 755 "$work/library"
 # Whole or not at all, also if somebody loads it right now.
-mv "$work/library" "$target.new" && mv "$target.new" "$target"
+mv "$work/library" "$folder/.new.$$" && mv "$folder/.new.$$" "$target"
 echo "$target"

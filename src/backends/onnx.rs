@@ -25,8 +25,8 @@ use model::Model;
 
 pub(super) use answer::of_logits;
 pub(super) use frames::Frames;
-pub(super) use spec::threads_of_one;
 pub use spec::{GraphKind, KEYS, OnnxSpec};
+pub(super) use spec::{threads_of_one, usual_sharing};
 
 /// An opened graph. A clip is judged by the mean of its frames' logits.
 #[derive(Debug)]
@@ -66,18 +66,17 @@ impl Onnx {
         let pictures = graph.ports().pictures(spec.wanted(&graph)?)?;
         let plan = spec.plan(&graph, pictures.size)?;
         let calibration = model.calibration(&graph)?;
-        let (reader, outputs) = match spec.graph {
+        let (reader, output) = match spec.graph {
             GraphKind::Classifier => {
                 let (judge, output) = Judge::new(spec, graph.ports())?;
-                (Reader::Classifier(judge), vec![output.clone()])
+                (Reader::Classifier(judge), output.clone())
             }
             GraphKind::Encoder => {
-                let (encoder, outputs) = Encoder::new(spec, &model, graph.ports())?;
-                (Reader::Encoder(encoder), outputs.into_iter().cloned().collect())
+                let (encoder, output) = Encoder::new(spec, &model, &graph)?;
+                (Reader::Encoder(encoder), output.clone())
             }
         };
-        let outputs: Vec<_> = outputs.iter().collect();
-        let runner = graph.runner(pictures, &outputs, ctx.max_batch);
+        let runner = graph.runner(pictures, &[&output], ctx.max_batch);
         Ok(Self { frames: Frames::new(runner, plan), reader, calibration, version })
     }
 }

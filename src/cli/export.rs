@@ -24,6 +24,9 @@ pub(super) struct Export {
     /// Model to export: embedded:NAME, or a folder in the Hugging Face layout with a head
     #[arg(long, value_name = "MODEL")]
     model: String,
+    /// Write the encoder alone: last_hidden_state [batch, tokens, hidden], pooler_output [batch, hidden]
+    #[arg(long)]
+    encoder: bool,
     /// What the encoder's weights are kept and computed in
     #[arg(long, default_value = "f32")]
     dtype: Dtype,
@@ -64,12 +67,20 @@ impl Export {
     }
 
     fn spec(self) -> ExportSpec {
-        let Self { onnx, model, without_calibration, check, force, .. } = self;
+        let Self { onnx, model, encoder, without_calibration, check, force, .. } = self;
         let dtype = match self.dtype {
             Dtype::F32 => graph::Dtype::F32,
             Dtype::F16 => graph::Dtype::F16,
         };
-        ExportSpec { model, onnx, dtype, with_calibration: !without_calibration, check, force }
+        ExportSpec {
+            model,
+            onnx,
+            encoder_only: encoder,
+            dtype,
+            with_calibration: !without_calibration,
+            check,
+            force,
+        }
     }
 }
 
@@ -120,6 +131,25 @@ mod tests {
         let summary: serde_json::Value = serde_json::from_str(&out).unwrap();
         assert_eq!(summary["metadata"]["calibration"], "none");
         assert_eq!(summary["bytes"], fs_err::metadata(&file).unwrap().len());
+    }
+
+    #[test]
+    fn an_encoder_alone_has_features_and_no_answers() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("encoder.onnx").display().to_string();
+        let args = ["export", "--encoder", "--model", "embedded:screen", "--onnx", &file];
+        let (exit, out) = run(&args);
+        assert_eq!(exit, Exit::Ok);
+        for part in [
+            "output      last_hidden_state [batch, tokens, ",
+            "output      pooler_output [batch, ",
+            "metadata    prefix_tokens: 1",
+        ] {
+            assert!(out.contains(part), "{out}");
+        }
+        let check = dir.path().join("check").display().to_string();
+        let both = [&args[..], &["--force", "--check", &check]].concat();
+        assert_eq!(run(&both), (Exit::Failure, String::new()));
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl Library {
         &self.path
     }
 
-    /// Its version, such as `1.31.1`.
+    /// Its version, such as `1.31.1-6af1a93`; of a file with an unusual name, the commit alone.
     pub fn version(&self) -> &str {
         &self.version
     }
@@ -136,7 +136,8 @@ fn open(path: &Path) -> Result<Library, String> {
         .build();
     let environment = built.map_err(|error| error.message().to_owned())?;
     environment.set_log_level(LogLevel::Warning);
-    Ok(Library { environment, path: path.into(), version: version(ort::info()).into() })
+    let real = fs_err::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    Ok(Library { environment, path: path.into(), version: version(&real, ort::info()).into() })
 }
 
 fn explain(error: &LoadDynamicError) -> String {
@@ -164,11 +165,14 @@ fn relay(level: LogLevel, place: &str, message: &str) {
     }
 }
 
-/// The version in the build information, `… git-branch=rel-1.31.1, git-commit-id=…`; all of it where it
-/// has none.
-fn version(info: &str) -> &str {
-    let release = info.split(['=', ',', ' ']).find_map(|part| part.strip_prefix("rel-"));
-    release.unwrap_or(info)
+/// The version and the commit: the one stands in the file's name, if that is as usual, the other in the
+/// build information, `… git-commit-id=6af1a93, …`. There is no safe way to ask for the version.
+fn version(path: &Path, info: &str) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let numbers = name.rsplit_once(".so.").map(|(_, numbers)| numbers);
+    let commit = info.split([',', ' ']).find_map(|part| part.strip_prefix("git-commit-id="));
+    let parts = [numbers, commit].into_iter().flatten().collect::<Vec<_>>();
+    if parts.is_empty() { "of an unknown version".into() } else { parts.join("-") }
 }
 
 /// This process's surroundings.
@@ -202,22 +206,10 @@ fn list(folder: &Path) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::onnx::testing;
 
     fn alone(path: PathBuf) -> Surroundings {
         Surroundings { setting: Some(path), ..Surroundings::default() }
-    }
-
-    /// Runs a test in a process of its own, where no library is loaded yet.
-    fn alone_in_a_process(test: &str, work: impl FnOnce()) {
-        const ALONE: &str = "ROADCREW_TEST_ALONE";
-        if std::env::var_os(ALONE).is_some() {
-            return work();
-        }
-        let name = format!("{}::{test}", module_path!().split_once("::").unwrap().1);
-        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-        let ran = command.args(["--exact", &name]).env(ALONE, "1").output().unwrap();
-        let said = String::from_utf8_lossy(&ran.stdout);
-        assert!(ran.status.success() && said.contains("1 passed"), "{said}");
     }
 
     fn refused(path: PathBuf) -> String {
@@ -227,7 +219,7 @@ mod tests {
     #[test]
     fn what_is_no_library_is_named_with_the_reason_and_the_remedy() {
         let name = "what_is_no_library_is_named_with_the_reason_and_the_remedy";
-        alone_in_a_process(name, what_is_no_library);
+        testing::alone(module_path!(), name, what_is_no_library);
     }
 
     fn what_is_no_library() {
@@ -251,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_library_of_another_kind_is_told_apart() {
-        alone_in_a_process("a_library_of_another_kind_is_told_apart", another_kind);
+        testing::alone(module_path!(), "a_library_of_another_kind_is_told_apart", another_kind);
     }
 
     fn another_kind() {
@@ -282,6 +274,18 @@ mod tests {
     }
 
     #[test]
+    fn a_library_is_loaded_once_and_another_is_refused() {
+        let Some(library) = testing::library() else { return };
+        assert!(library.version().contains('-'), "{}", library.version());
+        let same = LibrarySpec { library: library.path().to_owned() };
+        assert_eq!(Library::load(&same).unwrap().path(), library.path());
+        assert_eq!(Library::load(&LibrarySpec::default()).unwrap().path(), library.path());
+        let other = LibrarySpec { library: "/nowhere/libonnxruntime.so".into() };
+        let error = Library::load(&other).unwrap_err().to_string();
+        assert!(error.contains("/nowhere") && error.contains("has loaded"), "{error}");
+    }
+
+    #[test]
     fn an_empty_search_says_where_it_looked() {
         let dir = tempfile::tempdir().unwrap();
         let here = Surroundings { working: dir.path().into(), ..Surroundings::default() };
@@ -290,9 +294,15 @@ mod tests {
     }
 
     #[test]
-    fn the_version_is_that_of_the_release() {
-        let info = "ORT Build Info: git-branch=rel-1.31.1, git-commit-id=abc, build type=Release";
-        assert_eq!(version(info), "1.31.1");
-        assert_eq!(version("a build of my own"), "a build of my own");
+    fn the_version_is_that_of_the_file_and_the_commit() {
+        let info = "ORT Build Info: git-branch=HEAD, git-commit-id=6af1a93, build type=Release";
+        for (name, info, expected) in [
+            ("a/libonnxruntime.so.1.31.1", info, "1.31.1-6af1a93"),
+            ("a/libonnxruntime.so", info, "6af1a93"),
+            ("a/libonnxruntime.so.1.31.1", "a build of my own", "1.31.1"),
+            ("a/mine.so", "", "of an unknown version"),
+        ] {
+            assert_eq!(version(Path::new(name), info), expected);
+        }
     }
 }

@@ -20,4 +20,4 @@ pub use error::{RunError, RunFault};
 pub use library::{Library, LibrarySpec, Unavailable};
 pub use ports::{Layout, Pictures, Port, Ports};
 pub use providers::{GpuSpec, Provider};
-pub use session::{Graph, Runner, SessionSpec, Source, View};
+pub use session::{Graph, Runner, SessionSpec, Sharing, Source, View};

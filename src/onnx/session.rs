@@ -11,6 +11,7 @@ use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, Memory
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{IoBinding, Session, SessionOutputs};
 use ort::value::Tensor;
+use serde::{Deserialize, Serialize};
 
 use super::error::RunError;
 use super::library::Library;
@@ -47,9 +48,24 @@ pub struct SessionSpec {
     pub gpu: GpuSpec,
     /// The stream that those compute on, if not one of their own.
     pub stream: Option<Stream>,
-    /// Whether sessions of the same graph share its weights. A further session then costs little more
-    /// than its activations, but none may rearrange the weights for its own kernels.
-    pub share_weights: bool,
+    /// What sessions of the same graph have in common.
+    pub sharing: Sharing,
+    /// Whether memory between batches is kept in an arena: a little faster, and it keeps what the
+    /// largest batch took.
+    pub arena: bool,
+}
+
+/// What the sessions of one graph in one process have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sharing {
+    /// Nothing: each holds its weights, rearranged for its kernels.
+    None,
+    /// The weights, both as they are in the file and rearranged: twice one session's memory, and
+    /// little more for every further one.
+    Packed,
+    /// The weights as they are in the file: the memory of one session, and slower by a tenth.
+    Plain,
 }
 
 impl Default for SessionSpec {
@@ -60,7 +76,8 @@ impl Default for SessionSpec {
             providers: vec![Provider::Cpu],
             gpu: GpuSpec::default(),
             stream: None,
-            share_weights: false,
+            sharing: Sharing::None,
+            arena: true,
         }
     }
 }
@@ -81,7 +98,7 @@ impl SessionSpec {
                 Provider::Cuda => providers::cuda(&self.gpu, self.stream),
                 Provider::Tensorrt => providers::tensorrt(&self.gpu, input, self.stream),
             };
-            providers::dispatch(*provider, options, CPU_ARENA)
+            providers::dispatch(*provider, options, self.arena)
         });
         let mut builder = Session::builder(library.environment())?
             .with_intra_threads(self.threads.max(1))?
@@ -97,9 +114,6 @@ impl SessionSpec {
         Ok(builder)
     }
 }
-
-/// Without an arena memory goes back between batches; measured, this costs no time.
-const CPU_ARENA: bool = false;
 
 /// An opened graph, before it is known what of it is used.
 #[derive(Debug)]
@@ -122,9 +136,9 @@ impl Graph {
         input: Option<Shaped<'_>>,
     ) -> anyhow::Result<Self> {
         let mut builder = spec.builder(library, input)?;
-        let weights = if spec.share_weights && spec.computes_on_cpu_only() {
+        let weights = if spec.sharing != Sharing::None && spec.computes_on_cpu_only() {
             let weights = SharedWeights::of(&source.bytes()?)?;
-            builder = weights.lend(builder)?;
+            builder = weights.lend(builder, spec.sharing)?;
             Some(weights)
         } else {
             None

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::backends::BackendContext;
-use crate::backends::onnx::{Frames, threads_of_one};
+use crate::backends::onnx::{Frames, threads_of_one, usual_sharing};
 use crate::models::ModelFiles;
 use crate::onnx::graph::{self, Dtype, LOGITS};
 use crate::onnx::ports::Wanted;
@@ -18,7 +18,7 @@ pub(super) fn open(files: &ModelFiles, ctx: &BackendContext) -> anyhow::Result<(
     model.write(&mut bytes)?;
     let spec = SessionSpec {
         threads: threads_of_one(ctx.instances),
-        share_weights: ctx.instances > 1,
+        sharing: usual_sharing(ctx.instances),
         ..SessionSpec::default()
     };
     let graph = Graph::open(&library, Source::Memory(&bytes), &spec, None)?;

@@ -9,11 +9,9 @@ use candle_core::{Device, Tensor};
 use super::model::Model;
 use super::spec::OnnxSpec;
 use crate::models::{Features, Head, Pooling};
+use crate::onnx::graph::{POOLED, TOKENS};
 use crate::onnx::ports::{Dim, floats};
-use crate::onnx::{Port, Ports, View};
-
-const TOKENS: &str = "last_hidden_state";
-const POOLED: &str = "pooler_output";
+use crate::onnx::{Graph, Port, View};
 
 /// A head over an encoder's outputs.
 #[derive(Debug)]
@@ -40,8 +38,9 @@ impl Encoder {
     pub(super) fn new<'a>(
         spec: &OnnxSpec,
         model: &Model,
-        ports: &'a Ports,
-    ) -> anyhow::Result<(Self, Vec<&'a Port>)> {
+        graph: &'a Graph,
+    ) -> anyhow::Result<(Self, &'a Port)> {
+        let ports = graph.ports();
         let known = ports.output(&spec.output, &[TOKENS, POOLED])?;
         let hidden_size = hidden(known)?;
         let head = Head::load(model.head()?, hidden_size)?;
@@ -56,7 +55,7 @@ impl Encoder {
         );
         let reads = match floats(port, "output")?.len() {
             2 => Reads::Pooled,
-            3 => Reads::Tokens { prefix: spec.prefix_tokens },
+            3 => Reads::Tokens { prefix: spec.prefix_tokens(graph)? },
             _ => anyhow::bail!(
                 "the output {port} is neither [batch, hidden] nor [batch, tokens, hidden]"
             ),
@@ -71,7 +70,7 @@ impl Encoder {
         {
             check_prefix(prefix, *tokens)?;
         }
-        Ok((Self { head, hidden_size, reads }, vec![port]))
+        Ok((Self { head, hidden_size, reads }, port))
     }
 
     /// One logit per picture.

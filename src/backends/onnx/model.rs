@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
 
-use super::spec::{GraphKind, OnnxSpec};
+use super::spec::{GraphKind, OnnxSpec, usual_sharing};
 use crate::calibration::Calibration;
 use crate::models::ModelFiles;
 use crate::onnx::providers::Shaped;
@@ -83,7 +83,8 @@ impl Model {
             providers: spec.providers.clone(),
             gpu: spec.gpu.clone(),
             stream: None,
-            share_weights: spec.share_weights.unwrap_or(instances > 1),
+            sharing: spec.share_weights.unwrap_or(usual_sharing(instances)),
+            arena: spec.arena,
         };
         let source = Source::File(&self.graph);
         if !spec.providers.contains(&Provider::Tensorrt) {

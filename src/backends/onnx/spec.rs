@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::kernels::preprocess::{Filter, Plan};
 use crate::onnx::ports::Wanted;
 use crate::onnx::session::Graph;
-use crate::onnx::{GpuSpec, Layout, Provider};
+use crate::onnx::{GpuSpec, Layout, Provider, Sharing};
 
 /// The keys of [`OnnxSpec`].
 pub const KEYS: &[&str] = &[
@@ -27,6 +27,7 @@ pub const KEYS: &[&str] = &[
     "prefix_tokens",
     "threads",
     "share_weights",
+    "arena",
     "providers",
     "gpu",
 ];
@@ -89,14 +90,17 @@ pub struct OnnxSpec {
     /// Which of several values per picture speaks of roadwork.
     #[serde(default = "one")]
     pub class: usize,
-    /// For an encoder: how many tokens precede those of the patches.
-    #[serde(default = "five")]
-    pub prefix_tokens: usize,
+    /// For an encoder: how many tokens precede those of the patches; left out: as the graph says, or
+    /// five, CLS and four registers.
+    pub prefix_tokens: Option<usize>,
     /// Threads of one instance; 0: cores / instances.
     #[serde(default)]
     pub threads: usize,
-    /// Whether the instances share the weights; left out: if there are several.
-    pub share_weights: Option<bool>,
+    /// What the instances have in common; left out: packed weights, where that takes less memory.
+    pub share_weights: Option<Sharing>,
+    /// Whether memory between batches is kept.
+    #[serde(default = "yes")]
+    pub arena: bool,
     /// What computes, in order of preference.
     #[serde(default = "cpu")]
     pub providers: Vec<Provider>,
@@ -109,6 +113,10 @@ fn classifier() -> GraphKind {
     GraphKind::Classifier
 }
 
+fn yes() -> bool {
+    true
+}
+
 fn nchw() -> Layout {
     Layout::Nchw
 }
@@ -117,13 +125,12 @@ fn one() -> usize {
     1
 }
 
-fn five() -> usize {
-    5
-}
-
 fn cpu() -> Vec<Provider> {
     vec![Provider::Cpu]
 }
+
+/// CLS and four registers.
+const USUAL_PREFIX: usize = 5;
 
 /// The longest side of an input in pixels.
 const LONGEST: usize = 1 << 14;
@@ -193,6 +200,18 @@ impl OnnxSpec {
         })
     }
 
+    /// How many tokens of an encoder precede those of the patches.
+    ///
+    /// # Errors
+    /// If the graph says it and cannot be understood.
+    pub(super) fn prefix_tokens(&self, graph: &Graph) -> anyhow::Result<usize> {
+        let said = graph.property("prefix_tokens").map(|text| text.parse());
+        let said = said.transpose().map_err(|error| {
+            anyhow::anyhow!("the graph's metadata `prefix_tokens` cannot be read: {error}")
+        })?;
+        Ok(self.prefix_tokens.or(said).unwrap_or(USUAL_PREFIX))
+    }
+
     /// Threads of one of so many instances.
     pub(super) fn threads_of_one(&self, instances: usize) -> usize {
         if self.threads > 0 { self.threads } else { threads_of_one(instances) }
@@ -209,6 +228,12 @@ impl OnnxSpec {
 pub(in crate::backends) fn threads_of_one(instances: usize) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     (cores / instances.max(1)).max(1)
+}
+
+/// What takes the least memory at full speed: sharing costs one copy of the weights and saves all but
+/// one of the instances'.
+pub(in crate::backends) fn usual_sharing(instances: usize) -> Sharing {
+    if instances > 2 { Sharing::Packed } else { Sharing::None }
 }
 
 /// What graphs that were exported by this program say of their pictures.

@@ -11,9 +11,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use serde::Serialize;
 
+use crate::calibration::Calibration;
 use crate::models::ModelFiles;
 use crate::onnx::graph::{
-    Dtype, IR_VERSION, LOGITS, OPSET, PIXELS, PROBABILITY, Source, batch, proto::Extent,
+    Dtype, Encoder, IR_VERSION, LOGITS, Model, OPSET, PIXELS, POOLED, PROBABILITY, Source, TOKENS,
+    batch, proto::Extent,
 };
 
 /// What to export, and where to.
@@ -23,6 +25,8 @@ pub struct ExportSpec {
     pub model: String,
     /// The file to write.
     pub onnx: PathBuf,
+    /// Whether the encoder is written alone, without the head.
+    pub encoder_only: bool,
     /// The type that the encoder computes in.
     pub dtype: Dtype,
     /// Whether `probability` follows the model's `calibration.json`, or is the plain sigmoid.
@@ -85,13 +89,16 @@ pub fn export(spec: &ExportSpec) -> anyhow::Result<Summary> {
         let free = spec.force || !path.exists();
         anyhow::ensure!(free, "{} exists; --force replaces it", path.display());
     }
+    anyhow::ensure!(
+        !spec.encoder_only || spec.check.is_none(),
+        "a check is of a classifier's answers, and an encoder alone has none; leave one of them out"
+    );
     let same = spec.check.as_deref().is_some_and(|check| place(check) == place(&spec.onnx));
     anyhow::ensure!(!same, "both files have the name {}", spec.onnx.display());
     let files = ModelFiles::named(&spec.model)?;
     let source = Source::load(&files).with_context(|| format!("model {}", spec.model))?;
-    let applied = source.calibration().filter(|_| spec.with_calibration);
-    let metadata = source.metadata(spec.dtype, applied)?;
-    let model = source.model(spec.dtype, applied, &metadata)?;
+    let applied = source.calibration().filter(|_| spec.with_calibration && !spec.encoder_only);
+    let Written { model, metadata, outputs } = written(&source, spec, applied)?;
     if let Some(path) = &spec.check {
         let written = check::write(&files, applied, path);
         written.with_context(|| format!("writing {}", path.display()))?;
@@ -110,13 +117,42 @@ pub fn export(spec: &ExportSpec) -> anyhow::Result<Summary> {
         ir_version: IR_VERSION,
         dtype: spec.dtype,
         inputs: vec![port(PIXELS, &source.input_shape())],
-        outputs: [LOGITS, PROBABILITY].map(|name| port(name, &[batch()])).into(),
+        outputs,
         nodes: model.nodes(),
         initializers: model.initializers(),
         metadata,
-        calibration_left_out: source.calibration().is_some() && applied.is_none(),
+        calibration_left_out: source.calibration().is_some()
+            && applied.is_none()
+            && !spec.encoder_only,
         check: spec.check.clone(),
     })
+}
+
+/// A graph, and what is told of it.
+struct Written {
+    model: Model,
+    metadata: BTreeMap<&'static str, String>,
+    outputs: Vec<Port>,
+}
+
+fn written(
+    source: &Source<'_>,
+    spec: &ExportSpec,
+    calibration: Option<Calibration>,
+) -> anyhow::Result<Written> {
+    if spec.encoder_only {
+        let Encoder { model, metadata, hidden_size } = source.encoder_model(spec.dtype)?;
+        let (tokens, hidden) = (Extent::Param("tokens".into()), Extent::Value(hidden_size as i64));
+        let outputs = vec![
+            port(TOKENS, &[batch(), tokens, hidden.clone()]),
+            port(POOLED, &[batch(), hidden]),
+        ];
+        return Ok(Written { model, metadata, outputs });
+    }
+    let metadata = source.metadata(spec.dtype, calibration)?;
+    let model = source.model(spec.dtype, calibration, &metadata)?;
+    let outputs = [LOGITS, PROBABILITY].map(|name| port(name, &[batch()])).into();
+    Ok(Written { model, metadata, outputs })
 }
 
 /// A file's one name, whether it exists or not.

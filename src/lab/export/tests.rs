@@ -31,6 +31,7 @@ fn spec(model: &str, onnx: PathBuf) -> ExportSpec {
     ExportSpec {
         model: model.to_owned(),
         onnx,
+        encoder_only: false,
         dtype: Dtype::F32,
         with_calibration: false,
         check: None,

@@ -61,6 +61,13 @@ impl Graph {
         self.push("Identity", &[value], Vec::new(), vec![name]);
     }
 
+    /// Takes the node back that makes a value which nobody takes, and the constants that it alone took.
+    pub(super) fn drop_unused(&mut self, value: &Value) {
+        self.nodes.retain(|node| !node.output.contains(&value.name));
+        let taken: BTreeSet<&String> = self.nodes.iter().flat_map(|node| &node.input).collect();
+        self.initializers.retain(|constant| taken.contains(&constant.name));
+    }
+
     /// A node with one output, of the kind of its first input.
     pub(super) fn node(&mut self, op: &str, inputs: &[&Value], with: Vec<Attribute>) -> Value {
         let name = self.unique(&self.scoped(op));

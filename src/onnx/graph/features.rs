@@ -5,11 +5,15 @@ use super::proto::Attribute;
 
 /// As [`crate::models::Features`]; f32.
 pub(super) struct Features {
+    /// `[batch, prefix + patches, hidden]`: CLS, registers, patches.
+    pub(super) tokens: Value,
     /// `[batch, hidden]`.
     pub(super) cls: Value,
     /// `[batch, patches, hidden]`.
     pub(super) patches: Value,
-    /// Width of both.
+    /// How many tokens precede the patches.
+    pub(super) prefix: usize,
+    /// Width of all.
     pub(super) hidden_size: usize,
 }
 
@@ -20,6 +24,6 @@ impl Features {
         let cls = graph.node("Gather", &[x, &first], vec![Attribute::int("axis", 1)]);
         let [start, end, axis] = [prefix as i64, i64::MAX, 1].map(|n| graph.integers(&[n]));
         let patches = graph.node("Slice", &[x, &start, &end, &axis], Vec::new());
-        Self { cls, patches, hidden_size }
+        Self { tokens: x.clone(), cls, patches, prefix, hidden_size }
     }
 }

@@ -50,9 +50,24 @@ pub const LOGITS: &str = "logits";
 /// An output: `[batch]`, f32, 0 to 1.
 pub const PROBABILITY: &str = "probability";
 
+/// An output of an encoder: `[batch, prefix + patches, hidden]`, f32, the first token CLS.
+pub const TOKENS: &str = "last_hidden_state";
+/// An output of an encoder: `[batch, hidden]`, f32, the token CLS.
+pub const POOLED: &str = "pooler_output";
+
 /// The dimension that is as long as the caller likes.
 pub(crate) fn batch() -> Extent {
     Extent::Param("batch".into())
+}
+
+/// An encoder's graph, and what it says of itself.
+pub struct Encoder {
+    /// The graph.
+    pub model: Model,
+    /// Its metadata.
+    pub metadata: BTreeMap<&'static str, String>,
+    /// Width of the features.
+    pub hidden_size: usize,
 }
 
 /// What is known of a model before its weights are read.
@@ -120,6 +135,27 @@ impl<'a> Source<'a> {
         graph.output(&logits, LOGITS, &[batch()]);
         graph.output(&probability, PROBABILITY, &[batch()]);
         Ok(Model::new("roadcrew", graph, metadata))
+    }
+
+    /// The graph of the encoder alone, without a head, under the names that exports of DINOv3 usually
+    /// have. Weights are read when it is written.
+    ///
+    /// # Errors
+    /// If the model cannot be expressed, or a tensor is missing or of the wrong shape.
+    pub fn encoder_model(&self, dtype: Dtype) -> anyhow::Result<Encoder> {
+        let mut graph = Graph::default();
+        let pixels = graph.input(PIXELS, &self.input_shape());
+        let features = graph.within("encoder", |graph| self.encoder(graph, dtype, &pixels))?;
+        let hidden = Extent::Value(features.hidden_size as i64);
+        let tokens = Extent::Param("tokens".into());
+        graph.output(&features.tokens, TOKENS, &[batch(), tokens, hidden.clone()]);
+        graph.output(&features.cls, POOLED, &[batch(), hidden]);
+        let prefix = features.prefix.to_string();
+        let mut metadata = self.metadata(dtype, None)?;
+        metadata.insert("prefix_tokens", prefix);
+        graph.drop_unused(&features.patches);
+        let (model, hidden_size) = (Model::new("roadcrew", graph, &metadata), features.hidden_size);
+        Ok(Encoder { model, metadata, hidden_size })
     }
 
     fn encoder(&self, graph: &mut Graph, dtype: Dtype, pixels: &Value) -> anyhow::Result<Features> {
