@@ -1,10 +1,13 @@
 //! When a batch is formed, and how large: the batching rules. Pure; no clock.
 //!
-//! A free instance asks the rule; the rule says take so many, or wait so long. Waiting is useful
-//! only while it pays, so the default rule waits only if another job is expected soon and a larger
-//! batch is cheaper per job.
+//! A free instance asks the rule; the rule says take so many, or wait so long. A queue fills batches by
+//! itself: what comes while one is computed makes the next one larger, so a rule that never waits reaches full
+//! batches when they are needed. Waiting pays only in two cases, and the default rule waits in no others.
 
 mod rules;
+mod size;
+#[cfg(test)]
+mod tests;
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +16,10 @@ use serde::{Deserialize, Serialize};
 use super::latency::LatencyTable;
 
 pub use rules::Rules;
+use size::{alive, size};
+
+/// After so many mean gaps without an arrival nobody is expected.
+const SILENCE: u32 = 8;
 
 /// Settings: `[stages.NAME.batching]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,10 +48,12 @@ pub struct QueueView<'a> {
     pub oldest: Instant,
     /// When the last job entered.
     pub newest: Instant,
-    /// The earliest deadline among the jobs that would be taken and can be met at all.
-    pub tightest: Instant,
+    /// The deadlines of those that may travel together, the soonest first. At least one.
+    pub deadlines: &'a [Instant],
     /// Mean time between arrivals, if known.
     pub gap: Option<Duration>,
+    /// How long the last job that came can wait for its answer in all.
+    pub allowance: Duration,
     /// Largest batch at present.
     pub limit: usize,
     /// How long batches take.
@@ -72,7 +81,7 @@ pub struct Immediate;
 
 impl BatchingRule for Immediate {
     fn decide(&self, queue: &QueueView<'_>, now: Instant) -> Decision {
-        Decision::Take(fitting(queue, now))
+        Decision::Take(size(queue, now))
     }
 }
 
@@ -86,15 +95,28 @@ pub struct Window {
 impl BatchingRule for Window {
     fn decide(&self, queue: &QueueView<'_>, now: Instant) -> Decision {
         let left = self.max_wait.saturating_sub(now.saturating_duration_since(queue.oldest));
-        if queue.len >= queue.limit || left.is_zero() || slack(queue, queue.len, now).is_zero() {
-            return Decision::Take(fitting(queue, now));
+        let tightest = queue.deadlines[0].saturating_duration_since(now);
+        let wait = left.min(tightest.saturating_sub(likely(queue.latency, queue.len)));
+        if queue.len >= queue.limit || wait.is_zero() {
+            return Decision::Take(size(queue, now));
         }
-        Decision::Wait(left.min(slack(queue, queue.len, now)))
+        Decision::Wait(wait)
     }
 }
 
-/// Waits only while waiting pays: within the window, while the next arrival is expected inside it,
-/// while a larger batch is cheaper per job, and while the tightest deadline allows.
+/// Waits for one more job only while that pays.
+///
+/// To compute `n` jobs now gives `n` answers in `c(n)`; to wait a gap `g` for one more gives `n + 1` in
+/// `g + c(n + 1)`. The second rate is higher if `n·g` is less than what the company saves, which for costs of
+/// `a + b·n` is `a`. But a rate is worth something only where the instance's time is short, and everywhere else
+/// waiting is lost time. So it waits only if, besides, one of two things holds:
+///
+/// - more jobs come than full batches can do, so that every place that stays empty is an answer lost;
+/// - who comes right after the start would be late: callers wait for less than this batch and one more.
+///
+/// It waits no longer than `max_wait`, than the tightest deadline aboard allows, and than eight gaps of silence,
+/// after which the burst is over. Where a larger batch is not cheaper per job, or jobs come rarely, or
+/// callers have time, it does not wait at all.
 #[derive(Clone, Copy, Debug)]
 pub struct Adaptive {
     /// Longest wait of the oldest job.
@@ -103,57 +125,51 @@ pub struct Adaptive {
 
 impl BatchingRule for Adaptive {
     fn decide(&self, queue: &QueueView<'_>, now: Instant) -> Decision {
-        match self.patience(queue, now) {
+        let n = size(queue, now);
+        match self.patience(queue, n, now) {
             Some(wait) if !wait.is_zero() => Decision::Wait(wait),
-            _ => Decision::Take(fitting(queue, now)),
+            _ => Decision::Take(n),
         }
     }
 }
 
 impl Adaptive {
-    /// How long it pays to wait for one more job.
-    fn patience(&self, queue: &QueueView<'_>, now: Instant) -> Option<Duration> {
-        if queue.len >= queue.limit {
+    /// How long it pays to wait for one more job than `n`.
+    fn patience(&self, queue: &QueueView<'_>, n: usize, now: Instant) -> Option<Duration> {
+        let gap = queue.gap?;
+        if n >= queue.limit || n < queue.len || !(is_overload(queue) || shuts_out(queue, n)) {
+            return None;
+        }
+        let rate = |n: usize, wait: Duration| {
+            n as f64 / (wait + queue.latency.expected(n)).as_secs_f64().max(1e-9)
+        };
+        if rate(n + 1, gap) <= rate(n, Duration::ZERO) {
             return None;
         }
         let left = self.max_wait.checked_sub(now.saturating_duration_since(queue.oldest))?;
-        let gap = queue.gap?;
-        // Twice the mean gap of silence: the burst is over.
-        let quiet_in = (gap * 2).checked_sub(now.saturating_duration_since(queue.newest))?;
-        if gap > left || !larger_is_cheaper(queue) {
-            return None;
-        }
-        Some(left.min(quiet_in).min(slack(queue, queue.len + 1, now)))
+        let silence = (gap * SILENCE).checked_sub(now.saturating_duration_since(queue.newest))?;
+        let tightest = alive(queue, now).first()?.saturating_duration_since(now);
+        let slack = tightest.checked_sub(likely(queue.latency, n + 1))?;
+        Some(left.min(silence).min(slack))
     }
 }
 
-/// Whether one more job lowers the time per job by at least a twentieth. Unknown counts as yes.
-fn larger_is_cheaper(queue: &QueueView<'_>) -> bool {
-    let per_job = |n: usize| Some(queue.latency.mean(n)?.as_secs_f64() / n as f64);
-    match (per_job(queue.len), per_job(queue.len + 1)) {
-        (Some(now), Some(then)) => then < 0.95 * now,
-        _ => true,
-    }
+/// Whether more jobs come than full batches could do.
+fn is_overload(queue: &QueueView<'_>) -> bool {
+    let limit = u32::try_from(queue.limit).unwrap_or(u32::MAX);
+    let full = queue.latency.expected(queue.limit);
+    queue.gap.is_some_and(|gap| gap.saturating_mul(limit) <= full)
 }
 
-/// Time until a batch of `n` must start if the tightest deadline is to be met.
-fn slack(queue: &QueueView<'_>, n: usize, now: Instant) -> Duration {
-    let needed = queue.latency.bound(n).unwrap_or_default();
-    queue.tightest.saturating_duration_since(now).saturating_sub(needed)
+/// Whether a job that comes right after the start of a batch of `n`, and waits as long as the last one that
+/// came, would be late after it.
+fn shuts_out(queue: &QueueView<'_>, n: usize) -> bool {
+    queue.allowance < queue.latency.expected(n) + queue.latency.expected(1)
 }
 
-/// The largest batch that still meets the tightest deadline aboard; at least one job. A deadline
-/// that even a batch of one would miss does not make the others wait.
-fn fitting(queue: &QueueView<'_>, now: Instant) -> usize {
-    let most = queue.len.min(queue.limit).max(1);
-    let remaining = queue.tightest.saturating_duration_since(now);
-    if queue.latency.bound(1).is_some_and(|bound| bound > remaining) {
-        return most;
-    }
-    (2..=most)
-        .rev()
-        .find(|n| queue.latency.bound(*n).is_none_or(|bound| bound <= remaining))
-        .unwrap_or(1)
+/// What a batch of `n` will hardly exceed, if that is known; otherwise what it should take.
+fn likely(latency: &LatencyTable, n: usize) -> Duration {
+    latency.settled_bound(n).unwrap_or_else(|| latency.expected(n))
 }
 
 /// The rule that `spec` names among those that come with roadcrew, or `None`.
