@@ -48,7 +48,8 @@ pub(crate) fn play() -> Vec<Point> {
             for arrivals in [Arrivals::Poisson, Arrivals::Bursty] {
                 for (deadlines, patience) in PATIENCE {
                     for load in LOADS {
-                        let (seed, count) = (wanted.len() as u64, JOBS * if limit > 8 { 2 } else { 1 });
+                        let (seed, count) =
+                            (wanted.len() as u64, JOBS * if limit > 8 { 2 } else { 1 });
                         let traffic = Traffic {
                             curve,
                             arrivals,
@@ -73,8 +74,7 @@ fn point(traffic: Traffic, deadlines: &'static str, start: Instant) -> Point {
     let jobs = traffic.jobs();
     let outcomes = POLICIES.iter().map(|name| compete(name, &traffic, &jobs, start)).collect();
     let is_known = matches!(traffic.patience, Patience::Same(_));
-    let optimum = is_known.then(|| {
-        optimum(&jobs, &traffic.curve, traffic.limit) as f64 / jobs.len() as f64
-    });
+    let optimum =
+        is_known.then(|| optimum(&jobs, &traffic.curve, traffic.limit) as f64 / jobs.len() as f64);
     Point { traffic, deadlines, optimum, outcomes }
 }

@@ -51,7 +51,8 @@ fn curves(points: &[Point]) -> String {
     for limit in [8, 32] {
         for curve in &CURVES {
             let here = || {
-                let of = |p: &&Point| p.traffic.curve.name == curve.name && p.traffic.limit == limit;
+                let of =
+                    |p: &&Point| p.traffic.curve.name == curve.name && p.traffic.limit == limit;
                 points.iter().filter(of)
             };
             let best = least(here().map(|p| p.ratio(0, 0..POLICIES.len())));
@@ -59,7 +60,8 @@ fn curves(points: &[Point]) -> String {
             let bound = |p: &Point| Some(p.outcomes[0].share_in_time() / p.optimum?);
             let (worst, mean) = (least(here().filter_map(bound)), mean(here().filter_map(bound)));
             let quiet = here().filter(|p| p.traffic.load < 0.1);
-            let p99 = |p: &Point| p.outcomes[0].quantile(0.99) / p.outcomes[IMMEDIATE].quantile(0.99);
+            let p99 =
+                |p: &Point| p.outcomes[0].quantile(0.99) / p.outcomes[IMMEDIATE].quantile(0.99);
             let slower = quiet.map(p99).fold(0.0, f64::max);
             let _ = writeln!(
                 text,
@@ -107,7 +109,8 @@ pub(crate) fn write(points: &[Point], folder: &Path) -> anyhow::Result<()> {
     fs_err::create_dir_all(folder)?;
     fs_err::write(folder.join("batching.csv"), csv(points))?;
     for curve in ["latency-bound", "balanced", "compute-bound", "resnet50 v100"] {
-        let file = |what: &str| folder.join(format!("batching-{}-{what}.svg", curve.replace(' ', "-")));
+        let file =
+            |what: &str| folder.join(format!("batching-{}-{what}.svg", curve.replace(' ', "-")));
         goodput(points, curve, Arrivals::Poisson, "tight").write(&file("tight"))?;
         goodput(points, curve, Arrivals::Bursty, "medium").write(&file("bursts"))?;
         p99(points, curve).write(&file("p99"))?;
@@ -116,15 +119,14 @@ pub(crate) fn write(points: &[Point], folder: &Path) -> anyhow::Result<()> {
 }
 
 fn csv(points: &[Point]) -> String {
-    let mut text = "curve,max_batch,arrivals,deadlines,load,policy,goodput_per_s,in_time,late,refused,\
+    let mut text =
+        "curve,max_batch,arrivals,deadlines,load,policy,goodput_per_s,in_time,late,refused,\
                     p50_ms,p99_ms,mean_batch\n"
-        .to_owned();
+            .to_owned();
     for point in points {
         let t = &point.traffic;
-        let head = format!(
-            "{},{},{:?},{},{}",
-            t.curve.name, t.limit, t.arrivals, point.deadlines, t.load
-        );
+        let head =
+            format!("{},{},{:?},{},{}", t.curve.name, t.limit, t.arrivals, point.deadlines, t.load);
         if let Some(optimum) = point.optimum {
             let _ = writeln!(text, "{head},optimum,,{optimum:.4},,,,,");
         }

@@ -78,7 +78,9 @@ impl Traffic {
                 let arrival = next(&mut rng);
                 let batches = match self.patience {
                     Patience::Same(batches) => batches,
-                    Patience::Mixed(some, others) => [some, others][usize::from(rng.random_bool(0.5))],
+                    Patience::Mixed(some, others) => {
+                        [some, others][usize::from(rng.random_bool(0.5))]
+                    }
                 };
                 let deadline = (arrival + batches * full) as u64;
                 Job { id, arrival: arrival as u64, deadline }

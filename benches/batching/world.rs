@@ -80,7 +80,8 @@ pub(crate) fn play(traffic: &Traffic, jobs: &[Job], policy: &mut dyn Policy) -> 
     let mut running: Option<(u64, u64, Vec<Job>)> = None;
     let (mut next, mut wake) = (0, u64::MAX);
     let mut is_warm = vec![false; traffic.limit];
-    let mut outcome = Outcome { jobs: jobs.len(), seconds: horizon as f64 / 1e9, ..Outcome::default() };
+    let mut outcome =
+        Outcome { jobs: jobs.len(), seconds: horizon as f64 / 1e9, ..Outcome::default() };
     loop {
         let arrival = jobs.get(next).map_or(u64::MAX, |job| job.arrival);
         let end = running.as_ref().map_or(wake, |(_, end, _)| *end);
@@ -102,7 +103,8 @@ pub(crate) fn play(traffic: &Traffic, jobs: &[Job], policy: &mut dyn Policy) -> 
             Ask::Start(batch) => {
                 assert!(!batch.is_empty() && batch.len() <= traffic.limit, "{}", batch.len());
                 // Never less than the curve says, so that the optimum is one.
-                let took = traffic.curve.ns(batch.len()) as f64 * (1.0 + 0.04 * rng.random::<f64>());
+                let took =
+                    traffic.curve.ns(batch.len()) as f64 * (1.0 + 0.04 * rng.random::<f64>());
                 let warm = std::mem::replace(&mut is_warm[batch.len() - 1], true);
                 let took = took as u64 * if warm { 1 } else { traffic.first };
                 running = Some((now, now + took, batch));

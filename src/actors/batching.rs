@@ -4,10 +4,10 @@
 //! itself: what comes while one is computed makes the next one larger, so a rule that never waits reaches full
 //! batches when they are needed. Waiting pays only in two cases, and the default rule waits in no others.
 
+#[cfg(test)]
+mod frontier_tests;
 mod rules;
 mod size;
-#[cfg(test)]
-mod tests;
 
 use std::time::{Duration, Instant};
 
@@ -97,7 +97,9 @@ impl BatchingRule for Window {
         let left = self.max_wait.saturating_sub(now.saturating_duration_since(queue.oldest));
         let tightest = queue.deadlines[0].saturating_duration_since(now);
         let wait = left.min(tightest.saturating_sub(likely(queue.latency, queue.len)));
-        if queue.len >= queue.limit || wait.is_zero() {
+        // Before anything is known, a wait could last until the deadline.
+        let is_cold = queue.latency.expected(1).is_zero();
+        if queue.len >= queue.limit || wait.is_zero() || is_cold {
             return Decision::Take(size(queue, now));
         }
         Decision::Wait(wait)
@@ -197,55 +199,130 @@ mod tests {
         table
     }
 
-    fn queue(latency: &LatencyTable, start: Instant, len: usize) -> QueueView<'_> {
+    fn queue<'a>(
+        latency: &'a LatencyTable,
+        now: Instant,
+        deadlines: &'a [Instant],
+    ) -> QueueView<'a> {
         QueueView {
-            len,
-            oldest: start,
-            newest: start,
-            tightest: start + Duration::from_secs(9),
+            len: deadlines.len(),
+            oldest: now,
+            newest: now,
+            deadlines,
             gap: Some(ms(1)),
+            allowance: Duration::from_secs(9),
             limit: 8,
             latency,
         }
     }
 
+    /// Deadlines so many milliseconds from now.
+    fn within<const N: usize>(now: Instant, millis: [u64; N]) -> [Instant; N] {
+        millis.map(|at| now + ms(at))
+    }
+
+    const ADAPTIVE: Adaptive = Adaptive { max_wait: Duration::from_millis(5) };
+
     #[test]
     fn a_full_batch_goes_at_once() {
-        let (latency, start) = (table(10, 1), crate::clock::now());
-        let decision = Adaptive { max_wait: ms(5) }.decide(&queue(&latency, start, 9), start);
-        assert_eq!(decision, Decision::Take(8));
+        let (latency, now) = (table(10, 1), crate::clock::now());
+        let deadlines = within(now, [9_000; 9]);
+        assert_eq!(ADAPTIVE.decide(&queue(&latency, now, &deadlines), now), Decision::Take(8));
     }
 
     #[test]
-    fn it_waits_for_company_that_is_expected_and_not_longer() {
-        let (latency, start) = (table(10, 1), crate::clock::now());
-        let rule = Adaptive { max_wait: ms(5) };
-        assert_eq!(rule.decide(&queue(&latency, start, 1), start), Decision::Wait(ms(2)));
-        let quiet = rule.decide(&queue(&latency, start, 1), start + ms(2));
-        assert_eq!(quiet, Decision::Take(1), "twice the mean gap without an arrival");
+    fn it_waits_where_places_are_short_or_who_comes_next_would_be_shut_out() {
+        let (latency, now) = (table(10, 1), crate::clock::now());
+        let deadlines = within(now, [9_000]);
+        let crowded = queue(&latency, now, &deadlines);
+        assert_eq!(ADAPTIVE.decide(&crowded, now), Decision::Wait(ms(5)));
+        let quiet = ADAPTIVE.decide(&QueueView { gap: Some(ms(4)), ..crowded.clone() }, now);
+        assert_eq!(quiet, Decision::Take(1), "full batches could do more than comes");
+        let hurried = QueueView { gap: Some(ms(4)), allowance: ms(20), ..crowded.clone() };
+        assert_eq!(ADAPTIVE.decide(&hurried, now), Decision::Wait(ms(5)));
+        let over = ADAPTIVE.decide(&QueueView { gap: Some(ms(0)), ..crowded }, now + ms(2));
+        assert_eq!(over, Decision::Take(1), "eight mean gaps without an arrival");
     }
 
     #[test]
-    fn it_does_not_wait_where_batching_saves_nothing_or_nobody_is_expected() {
-        let start = crate::clock::now();
-        let rule = Adaptive { max_wait: ms(5) };
+    fn it_does_not_wait_longer_than_the_wait_saves() {
+        let (latency, now) = (table(4, 0), crate::clock::now());
+        let deadlines = within(now, [9_000; 7]);
+        let hurried = |len: usize, gap| QueueView {
+            gap: Some(ms(gap)),
+            allowance: ms(5),
+            ..queue(&latency, now, &deadlines[..len])
+        };
+        for (len, gap, waits) in [(1, 3, true), (1, 5, false), (3, 1, true), (5, 1, false)] {
+            let decision = ADAPTIVE.decide(&hurried(len, gap), now);
+            assert_eq!(
+                matches!(decision, Decision::Wait(_)),
+                waits,
+                "{len} wait, one every {gap} ms"
+            );
+        }
         let linear = table(0, 10);
-        assert_eq!(rule.decide(&queue(&linear, start, 1), start), Decision::Take(1));
-        let latency = table(10, 1);
-        let mut rare = queue(&latency, start, 1);
-        rare.gap = Some(ms(500));
-        assert_eq!(rule.decide(&rare, start), Decision::Take(1));
+        let saves_nothing = QueueView { latency: &linear, ..hurried(1, 1) };
+        assert_eq!(ADAPTIVE.decide(&saves_nothing, now), Decision::Take(1));
     }
 
     #[test]
-    fn the_tightest_deadline_aboard_bounds_the_batch() {
-        let (latency, start) = (table(10, 10), crate::clock::now());
-        let mut tight = queue(&latency, start, 8);
-        tight.tightest = start + ms(45);
-        assert_eq!(Immediate.decide(&tight, start), Decision::Take(3));
-        tight.tightest = start + ms(5);
-        let hopeless = Immediate.decide(&tight, start);
-        assert_eq!(hopeless, Decision::Take(8), "nobody is helped by a small batch");
+    fn nobody_who_can_be_in_time_is_lost_while_all_can_be() {
+        let (latency, now) = (table(10, 10), crate::clock::now());
+        let deadlines = within(now, [45, 900, 900, 900, 900, 900, 900, 900]);
+        assert_eq!(Immediate.decide(&queue(&latency, now, &deadlines), now), Decision::Take(3));
+        let hopeless = within(now, [5, 900, 900, 900, 900, 900, 900, 900]);
+        assert_eq!(Immediate.decide(&queue(&latency, now, &hopeless), now), Decision::Take(7));
+    }
+
+    #[test]
+    fn once_somebody_must_be_lost_the_most_answers_per_second_decide() {
+        let (latency, now) = (table(10, 10), crate::clock::now());
+        let deadlines = within(now, [21, 22, 23, 80, 80, 80, 80, 80, 80, 80]);
+        assert_eq!(Immediate.decide(&queue(&latency, now, &deadlines), now), Decision::Take(7));
+    }
+
+    #[test]
+    fn where_batching_saves_nothing_nobody_waits_for_the_others() {
+        let (latency, now) = (table(0, 10), crate::clock::now());
+        let deadlines = within(now, [9_000; 8]);
+        assert_eq!(ADAPTIVE.decide(&queue(&latency, now, &deadlines), now), Decision::Take(1));
+    }
+
+    #[test]
+    fn a_padded_size_is_not_filled_for_its_own_sake() {
+        let (mut latency, now) = (LatencyTable::new(8), crate::clock::now());
+        for (n, took) in [(1, 4), (2, 6), (3, 11), (4, 11), (5, 19), (6, 19), (7, 19), (8, 19)] {
+            latency.observe(n, ms(took));
+        }
+        let deadlines = within(now, [9_000; 8]);
+        for (len, takes) in [(5, 4), (6, 4), (8, 8)] {
+            let queue = queue(&latency, now, &deadlines[..len]);
+            assert_eq!(Immediate.decide(&queue, now), Decision::Take(takes), "{len} wait");
+        }
+    }
+
+    #[test]
+    fn who_cannot_be_in_time_takes_along_whom_it_costs_nothing() {
+        let now = crate::clock::now();
+        let deadlines = within(now, [5; 8]);
+        for (base, each, takes) in [(100, 1, 6), (10, 10, 1)] {
+            let latency = table(base, each);
+            let hopeless = Immediate.decide(&queue(&latency, now, &deadlines), now);
+            assert_eq!(hopeless, Decision::Take(takes), "{base} + {each}·n");
+        }
+    }
+
+    #[test]
+    fn nothing_known_means_all_that_wait_and_at_once() {
+        let (latency, now) = (LatencyTable::new(8), crate::clock::now());
+        let deadlines = within(now, [50; 5]);
+        for rule in Rules::default().names() {
+            let spec = BatchingSpec { rule: rule.into(), ..BatchingSpec::default() };
+            let decision =
+                super::rule(&spec).unwrap().decide(&queue(&latency, now, &deadlines), now);
+            assert_eq!(decision, Decision::Take(5), "{rule}");
+        }
     }
 
     proptest! {
@@ -254,7 +331,7 @@ mod tests {
         #[test]
         fn every_rule_keeps_its_bounds(
             which in 0..3_usize, len in 1usize..40, limit in 1usize..16, age in 0u64..30,
-            since in 0u64..30, left in 0u64..100, gap in prop::option::of(0u64..20),
+            since in 0u64..30, left in prop::collection::vec(0u64..100, 40), gap in prop::option::of(0u64..20),
             base in 0u64..20, each in 0u64..20,
         ) {
             let name = Rules::default().names().nth(which).map(str::to_owned).unwrap();
@@ -262,16 +339,20 @@ mod tests {
             let rule = rule(&spec).unwrap();
             let (start, latency) = (crate::clock::now(), table(base, each));
             let now = start + ms(age);
+            let mut deadlines: Vec<_> = left[..len].iter().map(|at| now + ms(*at)).collect();
+            deadlines.sort();
             let view = QueueView {
-                len, limit, oldest: start, newest: start + ms(since.min(age)),
-                tightest: now + ms(left), gap: gap.map(ms), latency: &latency,
+                len, limit, oldest: start, newest: start + ms(since.min(age)), deadlines: &deadlines,
+                allowance: ms(left[0]), gap: gap.map(ms), latency: &latency,
             };
             match rule.decide(&view, now) {
                 Decision::Take(n) => prop_assert!(n >= 1 && n <= limit && n <= len),
                 Decision::Wait(wait) => {
                     prop_assert!(len < limit && age < 10);
                     prop_assert!(wait > Duration::ZERO && wait <= ms(10 - age));
-                    prop_assert!(wait <= ms(left), "waits past the tightest deadline");
+                    let can_be_met = deadlines.iter().find(|at| **at >= now + latency.expected(1));
+                    let met = can_be_met.is_some_and(|at| now + wait <= *at);
+                    prop_assert!(met, "waits past a deadline that can be met");
                 }
             }
         }

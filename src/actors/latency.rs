@@ -60,7 +60,8 @@ impl LatencyTable {
         let Some(entry) = size.checked_sub(1).and_then(|i| self.sizes.get_mut(i)) else { return };
         let seconds = took.as_secs_f64();
         self.batches += 1;
-        let first = Estimate { mean_s: seconds, deviation_s: seconds / 4.0, seen: 1, at: self.batches };
+        let first =
+            Estimate { mean_s: seconds, deviation_s: seconds / 4.0, seen: 1, at: self.batches };
         *entry = Some(match *entry {
             None => first,
             // The first of a size may pay for what later ones do not: memory, the choice of kernels.
@@ -197,6 +198,38 @@ mod tests {
         assert_eq!(table.mean(8), Some(ms(80)));
         table.observe(4, ms(30));
         assert_eq!(table.mean(3), Some(ms(25)));
+    }
+
+    #[test]
+    fn what_is_expected_is_hopeful() {
+        let mut table = LatencyTable::new(8);
+        assert_eq!(table.expected(4), ms(0));
+        table.observe(2, ms(20));
+        let all = |table: &LatencyTable| [1, 2, 3, 4, 8, 99].map(|n| table.expected(n).as_millis());
+        assert_eq!(all(&table), [20; 6], "a larger batch is worth a try");
+        table.observe(4, ms(40));
+        assert_eq!(all(&table), [20, 20, 30, 40, 40, 40]);
+        table.observe(1, ms(90));
+        assert_eq!(all(&table), [20, 20, 30, 40, 40, 40], "a smaller batch takes no longer");
+    }
+
+    #[test]
+    fn what_was_dear_once_is_tried_again_and_what_is_dear_is_believed_longer_each_time() {
+        let mut table = LatencyTable::new(8);
+        let mut tries = Vec::new();
+        for batch in 0..1_000 {
+            let worth_a_try = table.expected(8) <= ms(10);
+            if worth_a_try {
+                tries.push(batch);
+            }
+            table.observe(if worth_a_try { 8 } else { 1 }, ms(if worth_a_try { 100 } else { 10 }));
+        }
+        let pauses: Vec<_> = tries.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(pauses.windows(2).all(|pair| pair[1] > pair[0]), "{pauses:?}");
+        assert!((4..8).contains(&tries.len()), "{tries:?}");
+        table.observe(4, ms(200));
+        table.observe(4, ms(20));
+        assert_eq!(table.mean(4), Some(ms(20)), "the first pays for what the second does not");
     }
 
     #[test]

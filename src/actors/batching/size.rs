@@ -14,6 +14,9 @@ use super::QueueView;
 /// the first wait for the last.
 const AS_GOOD: f64 = 0.98;
 
+/// After its first batch, a plan must leave room of a full batch divided by this, for those who come meanwhile.
+const ROOM: u32 = 8;
+
 /// A plan of more batches than this is not followed to its end.
 const HORIZON: usize = 64;
 
@@ -33,8 +36,7 @@ pub(super) fn alive<'a>(queue: &QueueView<'a>, now: Instant) -> &'a [Instant] {
     &queue.deadlines[queue.deadlines.partition_point(|at| *at < soonest)..]
 }
 
-/// The first batch of a plan that is in time for everybody: each batch as the tightest deadline allows. After
-/// the first, the plan must leave room of half a full batch, for those who come meanwhile.
+/// The first batch of a plan that is in time for everybody: each batch as the tightest deadline allows.
 fn in_time_for_all(queue: &QueueView<'_>, mut left: &[Instant], now: Instant) -> Option<usize> {
     let (mut first, mut at) = (None, now);
     for _ in 0..HORIZON {
@@ -44,7 +46,7 @@ fn in_time_for_all(queue: &QueueView<'_>, mut left: &[Instant], now: Instant) ->
         left = &left[n..];
         if first.is_none() {
             first = Some(n);
-            at += queue.latency.expected(queue.limit) / 2;
+            at += queue.latency.expected(queue.limit) / ROOM;
         }
     }
     first
