@@ -40,10 +40,10 @@ impl Point {
     }
 }
 
-/// Plays every point.
-pub(crate) fn play() -> Vec<Point> {
+/// Plays every point with batches of at most so many.
+pub(crate) fn play(limits: &[usize]) -> Vec<Point> {
     let mut wanted = Vec::new();
-    for limit in [8, 32] {
+    for &limit in limits {
         for curve in CURVES {
             for arrivals in [Arrivals::Poisson, Arrivals::Bursty] {
                 for (deadlines, patience) in PATIENCE {

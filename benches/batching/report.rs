@@ -55,6 +55,9 @@ fn curves(points: &[Point]) -> String {
                     |p: &&Point| p.traffic.curve.name == curve.name && p.traffic.limit == limit;
                 points.iter().filter(of)
             };
+            if here().next().is_none() {
+                continue;
+            }
             let best = least(here().map(|p| p.ratio(0, 0..POLICIES.len())));
             let peer = least(here().map(|p| p.ratio(0, OURS..POLICIES.len())));
             let bound = |p: &Point| Some(p.outcomes[0].share_in_time() / p.optimum?);
@@ -109,8 +112,7 @@ pub(crate) fn write(points: &[Point], folder: &Path) -> anyhow::Result<()> {
     fs_err::create_dir_all(folder)?;
     fs_err::write(folder.join("batching.csv"), csv(points))?;
     for curve in ["latency-bound", "balanced", "compute-bound", "resnet50 v100"] {
-        let file =
-            |what: &str| folder.join(format!("batching-{}-{what}.svg", curve.replace(' ', "-")));
+        let file = |what: &str| folder.join(format!("{}-{what}.svg", curve.replace(' ', "-")));
         goodput(points, curve, Arrivals::Poisson, "tight").write(&file("tight"))?;
         goodput(points, curve, Arrivals::Bursty, "medium").write(&file("bursts"))?;
         p99(points, curve).write(&file("p99"))?;
