@@ -1,10 +1,13 @@
 //! When a batch is formed, and how large: the batching rules. Pure; no clock.
 //!
-//! A free instance asks the rule; the rule says take so many, or wait so long. Waiting is useful
-//! only while it pays, so the default rule waits only if another job is expected soon and a larger
-//! batch is cheaper per job.
+//! A free instance asks the rule; the rule says take so many, or wait so long. A queue fills batches by
+//! itself: what comes while one is computed makes the next one larger, so a rule that never waits reaches full
+//! batches when they are needed. Waiting pays only in two cases, and the default rule waits in no others.
 
+#[cfg(test)]
+mod frontier_tests;
 mod rules;
+mod size;
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +16,10 @@ use serde::{Deserialize, Serialize};
 use super::latency::LatencyTable;
 
 pub use rules::Rules;
+use size::{alive, size};
+
+/// After so many mean gaps without an arrival nobody is expected.
+const SILENCE: u32 = 8;
 
 /// Settings: `[stages.NAME.batching]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,10 +48,12 @@ pub struct QueueView<'a> {
     pub oldest: Instant,
     /// When the last job entered.
     pub newest: Instant,
-    /// The earliest deadline among the jobs that would be taken and can be met at all.
-    pub tightest: Instant,
+    /// The deadlines of those that may travel together, the soonest first. At least one.
+    pub deadlines: &'a [Instant],
     /// Mean time between arrivals, if known.
     pub gap: Option<Duration>,
+    /// How long the last job that came can wait for its answer in all.
+    pub allowance: Duration,
     /// Largest batch at present.
     pub limit: usize,
     /// How long batches take.
@@ -72,7 +81,7 @@ pub struct Immediate;
 
 impl BatchingRule for Immediate {
     fn decide(&self, queue: &QueueView<'_>, now: Instant) -> Decision {
-        Decision::Take(fitting(queue, now))
+        Decision::Take(size(queue, now))
     }
 }
 
@@ -86,15 +95,30 @@ pub struct Window {
 impl BatchingRule for Window {
     fn decide(&self, queue: &QueueView<'_>, now: Instant) -> Decision {
         let left = self.max_wait.saturating_sub(now.saturating_duration_since(queue.oldest));
-        if queue.len >= queue.limit || left.is_zero() || slack(queue, queue.len, now).is_zero() {
-            return Decision::Take(fitting(queue, now));
+        let tightest = queue.deadlines[0].saturating_duration_since(now);
+        let wait = left.min(tightest.saturating_sub(likely(queue.latency, queue.len)));
+        // Before anything is known, a wait could last until the deadline.
+        let is_cold = queue.latency.expected(1).is_zero();
+        if queue.len >= queue.limit || wait.is_zero() || is_cold {
+            return Decision::Take(size(queue, now));
         }
-        Decision::Wait(left.min(slack(queue, queue.len, now)))
+        Decision::Wait(wait)
     }
 }
 
-/// Waits only while waiting pays: within the window, while the next arrival is expected inside it,
-/// while a larger batch is cheaper per job, and while the tightest deadline allows.
+/// Waits for one more job only while that pays.
+///
+/// To compute `n` jobs now gives `n` answers in `c(n)`; to wait a gap `g` for one more gives `n + 1` in
+/// `g + c(n + 1)`. The second rate is higher if `n·g` is less than what the company saves, which for costs of
+/// `a + b·n` is `a`. But a rate is worth something only where the instance's time is short, and everywhere else
+/// waiting is lost time. So it waits only if, besides, one of two things holds:
+///
+/// - more jobs come than full batches can do, so that every place that stays empty is an answer lost;
+/// - who comes right after the start would be late: callers wait for less than this batch and one more.
+///
+/// It waits no longer than `max_wait`, than the tightest deadline aboard allows, and than eight gaps of silence,
+/// after which the burst is over. Where a larger batch is not cheaper per job, or jobs come rarely, or
+/// callers have time, it does not wait at all.
 #[derive(Clone, Copy, Debug)]
 pub struct Adaptive {
     /// Longest wait of the oldest job.
@@ -103,57 +127,51 @@ pub struct Adaptive {
 
 impl BatchingRule for Adaptive {
     fn decide(&self, queue: &QueueView<'_>, now: Instant) -> Decision {
-        match self.patience(queue, now) {
+        let n = size(queue, now);
+        match self.patience(queue, n, now) {
             Some(wait) if !wait.is_zero() => Decision::Wait(wait),
-            _ => Decision::Take(fitting(queue, now)),
+            _ => Decision::Take(n),
         }
     }
 }
 
 impl Adaptive {
-    /// How long it pays to wait for one more job.
-    fn patience(&self, queue: &QueueView<'_>, now: Instant) -> Option<Duration> {
-        if queue.len >= queue.limit {
+    /// How long it pays to wait for one more job than `n`.
+    fn patience(&self, queue: &QueueView<'_>, n: usize, now: Instant) -> Option<Duration> {
+        let gap = queue.gap?;
+        if n >= queue.limit || n < queue.len || !(is_overload(queue) || shuts_out(queue, n)) {
+            return None;
+        }
+        let rate = |n: usize, wait: Duration| {
+            n as f64 / (wait + queue.latency.expected(n)).as_secs_f64().max(1e-9)
+        };
+        if rate(n + 1, gap) <= rate(n, Duration::ZERO) {
             return None;
         }
         let left = self.max_wait.checked_sub(now.saturating_duration_since(queue.oldest))?;
-        let gap = queue.gap?;
-        // Twice the mean gap of silence: the burst is over.
-        let quiet_in = (gap * 2).checked_sub(now.saturating_duration_since(queue.newest))?;
-        if gap > left || !larger_is_cheaper(queue) {
-            return None;
-        }
-        Some(left.min(quiet_in).min(slack(queue, queue.len + 1, now)))
+        let silence = (gap * SILENCE).checked_sub(now.saturating_duration_since(queue.newest))?;
+        let tightest = alive(queue, now).first()?.saturating_duration_since(now);
+        let slack = tightest.checked_sub(likely(queue.latency, n + 1))?;
+        Some(left.min(silence).min(slack))
     }
 }
 
-/// Whether one more job lowers the time per job by at least a twentieth. Unknown counts as yes.
-fn larger_is_cheaper(queue: &QueueView<'_>) -> bool {
-    let per_job = |n: usize| Some(queue.latency.mean(n)?.as_secs_f64() / n as f64);
-    match (per_job(queue.len), per_job(queue.len + 1)) {
-        (Some(now), Some(then)) => then < 0.95 * now,
-        _ => true,
-    }
+/// Whether more jobs come than full batches could do.
+fn is_overload(queue: &QueueView<'_>) -> bool {
+    let limit = u32::try_from(queue.limit).unwrap_or(u32::MAX);
+    let full = queue.latency.expected(queue.limit);
+    queue.gap.is_some_and(|gap| gap.saturating_mul(limit) <= full)
 }
 
-/// Time until a batch of `n` must start if the tightest deadline is to be met.
-fn slack(queue: &QueueView<'_>, n: usize, now: Instant) -> Duration {
-    let needed = queue.latency.bound(n).unwrap_or_default();
-    queue.tightest.saturating_duration_since(now).saturating_sub(needed)
+/// Whether a job that comes right after the start of a batch of `n`, and waits as long as the last one that
+/// came, would be late after it.
+fn shuts_out(queue: &QueueView<'_>, n: usize) -> bool {
+    queue.allowance < queue.latency.expected(n) + queue.latency.expected(1)
 }
 
-/// The largest batch that still meets the tightest deadline aboard; at least one job. A deadline
-/// that even a batch of one would miss does not make the others wait.
-fn fitting(queue: &QueueView<'_>, now: Instant) -> usize {
-    let most = queue.len.min(queue.limit).max(1);
-    let remaining = queue.tightest.saturating_duration_since(now);
-    if queue.latency.bound(1).is_some_and(|bound| bound > remaining) {
-        return most;
-    }
-    (2..=most)
-        .rev()
-        .find(|n| queue.latency.bound(*n).is_none_or(|bound| bound <= remaining))
-        .unwrap_or(1)
+/// What a batch of `n` will hardly exceed, if that is known; otherwise what it should take.
+fn likely(latency: &LatencyTable, n: usize) -> Duration {
+    latency.settled_bound(n).unwrap_or_else(|| latency.expected(n))
 }
 
 /// The rule that `spec` names among those that come with roadcrew, or `None`.
@@ -181,55 +199,130 @@ mod tests {
         table
     }
 
-    fn queue(latency: &LatencyTable, start: Instant, len: usize) -> QueueView<'_> {
+    fn queue<'a>(
+        latency: &'a LatencyTable,
+        now: Instant,
+        deadlines: &'a [Instant],
+    ) -> QueueView<'a> {
         QueueView {
-            len,
-            oldest: start,
-            newest: start,
-            tightest: start + Duration::from_secs(9),
+            len: deadlines.len(),
+            oldest: now,
+            newest: now,
+            deadlines,
             gap: Some(ms(1)),
+            allowance: Duration::from_secs(9),
             limit: 8,
             latency,
         }
     }
 
+    /// Deadlines so many milliseconds from now.
+    fn within<const N: usize>(now: Instant, millis: [u64; N]) -> [Instant; N] {
+        millis.map(|at| now + ms(at))
+    }
+
+    const ADAPTIVE: Adaptive = Adaptive { max_wait: Duration::from_millis(5) };
+
     #[test]
     fn a_full_batch_goes_at_once() {
-        let (latency, start) = (table(10, 1), crate::clock::now());
-        let decision = Adaptive { max_wait: ms(5) }.decide(&queue(&latency, start, 9), start);
-        assert_eq!(decision, Decision::Take(8));
+        let (latency, now) = (table(10, 1), crate::clock::now());
+        let deadlines = within(now, [9_000; 9]);
+        assert_eq!(ADAPTIVE.decide(&queue(&latency, now, &deadlines), now), Decision::Take(8));
     }
 
     #[test]
-    fn it_waits_for_company_that_is_expected_and_not_longer() {
-        let (latency, start) = (table(10, 1), crate::clock::now());
-        let rule = Adaptive { max_wait: ms(5) };
-        assert_eq!(rule.decide(&queue(&latency, start, 1), start), Decision::Wait(ms(2)));
-        let quiet = rule.decide(&queue(&latency, start, 1), start + ms(2));
-        assert_eq!(quiet, Decision::Take(1), "twice the mean gap without an arrival");
+    fn it_waits_where_places_are_short_or_who_comes_next_would_be_shut_out() {
+        let (latency, now) = (table(10, 1), crate::clock::now());
+        let deadlines = within(now, [9_000]);
+        let crowded = queue(&latency, now, &deadlines);
+        assert_eq!(ADAPTIVE.decide(&crowded, now), Decision::Wait(ms(5)));
+        let quiet = ADAPTIVE.decide(&QueueView { gap: Some(ms(4)), ..crowded.clone() }, now);
+        assert_eq!(quiet, Decision::Take(1), "full batches could do more than comes");
+        let hurried = QueueView { gap: Some(ms(4)), allowance: ms(20), ..crowded.clone() };
+        assert_eq!(ADAPTIVE.decide(&hurried, now), Decision::Wait(ms(5)));
+        let over = ADAPTIVE.decide(&QueueView { gap: Some(ms(0)), ..crowded }, now + ms(2));
+        assert_eq!(over, Decision::Take(1), "eight mean gaps without an arrival");
     }
 
     #[test]
-    fn it_does_not_wait_where_batching_saves_nothing_or_nobody_is_expected() {
-        let start = crate::clock::now();
-        let rule = Adaptive { max_wait: ms(5) };
+    fn it_does_not_wait_longer_than_the_wait_saves() {
+        let (latency, now) = (table(4, 0), crate::clock::now());
+        let deadlines = within(now, [9_000; 7]);
+        let hurried = |len: usize, gap| QueueView {
+            gap: Some(ms(gap)),
+            allowance: ms(5),
+            ..queue(&latency, now, &deadlines[..len])
+        };
+        for (len, gap, waits) in [(1, 3, true), (1, 5, false), (3, 1, true), (5, 1, false)] {
+            let decision = ADAPTIVE.decide(&hurried(len, gap), now);
+            assert_eq!(
+                matches!(decision, Decision::Wait(_)),
+                waits,
+                "{len} wait, one every {gap} ms"
+            );
+        }
         let linear = table(0, 10);
-        assert_eq!(rule.decide(&queue(&linear, start, 1), start), Decision::Take(1));
-        let latency = table(10, 1);
-        let mut rare = queue(&latency, start, 1);
-        rare.gap = Some(ms(500));
-        assert_eq!(rule.decide(&rare, start), Decision::Take(1));
+        let saves_nothing = QueueView { latency: &linear, ..hurried(1, 1) };
+        assert_eq!(ADAPTIVE.decide(&saves_nothing, now), Decision::Take(1));
     }
 
     #[test]
-    fn the_tightest_deadline_aboard_bounds_the_batch() {
-        let (latency, start) = (table(10, 10), crate::clock::now());
-        let mut tight = queue(&latency, start, 8);
-        tight.tightest = start + ms(45);
-        assert_eq!(Immediate.decide(&tight, start), Decision::Take(3));
-        tight.tightest = start + ms(5);
-        let hopeless = Immediate.decide(&tight, start);
-        assert_eq!(hopeless, Decision::Take(8), "nobody is helped by a small batch");
+    fn nobody_who_can_be_in_time_is_lost_while_all_can_be() {
+        let (latency, now) = (table(10, 10), crate::clock::now());
+        let deadlines = within(now, [45, 900, 900, 900, 900, 900, 900, 900]);
+        assert_eq!(Immediate.decide(&queue(&latency, now, &deadlines), now), Decision::Take(3));
+        let hopeless = within(now, [5, 900, 900, 900, 900, 900, 900, 900]);
+        assert_eq!(Immediate.decide(&queue(&latency, now, &hopeless), now), Decision::Take(7));
+    }
+
+    #[test]
+    fn once_somebody_must_be_lost_the_most_answers_per_second_decide() {
+        let (latency, now) = (table(10, 10), crate::clock::now());
+        let deadlines = within(now, [21, 22, 23, 80, 80, 80, 80, 80, 80, 80]);
+        assert_eq!(Immediate.decide(&queue(&latency, now, &deadlines), now), Decision::Take(7));
+    }
+
+    #[test]
+    fn where_batching_saves_nothing_nobody_waits_for_the_others() {
+        let (latency, now) = (table(0, 10), crate::clock::now());
+        let deadlines = within(now, [9_000; 8]);
+        assert_eq!(ADAPTIVE.decide(&queue(&latency, now, &deadlines), now), Decision::Take(1));
+    }
+
+    #[test]
+    fn a_padded_size_is_not_filled_for_its_own_sake() {
+        let (mut latency, now) = (LatencyTable::new(8), crate::clock::now());
+        for (n, took) in [(1, 4), (2, 6), (3, 11), (4, 11), (5, 19), (6, 19), (7, 19), (8, 19)] {
+            latency.observe(n, ms(took));
+        }
+        let deadlines = within(now, [9_000; 8]);
+        for (len, takes) in [(5, 4), (6, 4), (8, 8)] {
+            let queue = queue(&latency, now, &deadlines[..len]);
+            assert_eq!(Immediate.decide(&queue, now), Decision::Take(takes), "{len} wait");
+        }
+    }
+
+    #[test]
+    fn who_cannot_be_in_time_takes_along_whom_it_costs_nothing() {
+        let now = crate::clock::now();
+        let deadlines = within(now, [5; 8]);
+        for (base, each, takes) in [(100, 1, 6), (10, 10, 1)] {
+            let latency = table(base, each);
+            let hopeless = Immediate.decide(&queue(&latency, now, &deadlines), now);
+            assert_eq!(hopeless, Decision::Take(takes), "{base} + {each}·n");
+        }
+    }
+
+    #[test]
+    fn nothing_known_means_all_that_wait_and_at_once() {
+        let (latency, now) = (LatencyTable::new(8), crate::clock::now());
+        let deadlines = within(now, [50; 5]);
+        for rule in Rules::default().names() {
+            let spec = BatchingSpec { rule: rule.into(), ..BatchingSpec::default() };
+            let decision =
+                super::rule(&spec).unwrap().decide(&queue(&latency, now, &deadlines), now);
+            assert_eq!(decision, Decision::Take(5), "{rule}");
+        }
     }
 
     proptest! {
@@ -238,7 +331,7 @@ mod tests {
         #[test]
         fn every_rule_keeps_its_bounds(
             which in 0..3_usize, len in 1usize..40, limit in 1usize..16, age in 0u64..30,
-            since in 0u64..30, left in 0u64..100, gap in prop::option::of(0u64..20),
+            since in 0u64..30, left in prop::collection::vec(0u64..100, 40), gap in prop::option::of(0u64..20),
             base in 0u64..20, each in 0u64..20,
         ) {
             let name = Rules::default().names().nth(which).map(str::to_owned).unwrap();
@@ -246,16 +339,20 @@ mod tests {
             let rule = rule(&spec).unwrap();
             let (start, latency) = (crate::clock::now(), table(base, each));
             let now = start + ms(age);
+            let mut deadlines: Vec<_> = left[..len].iter().map(|at| now + ms(*at)).collect();
+            deadlines.sort();
             let view = QueueView {
-                len, limit, oldest: start, newest: start + ms(since.min(age)),
-                tightest: now + ms(left), gap: gap.map(ms), latency: &latency,
+                len, limit, oldest: start, newest: start + ms(since.min(age)), deadlines: &deadlines,
+                allowance: ms(left[0]), gap: gap.map(ms), latency: &latency,
             };
             match rule.decide(&view, now) {
                 Decision::Take(n) => prop_assert!(n >= 1 && n <= limit && n <= len),
                 Decision::Wait(wait) => {
                     prop_assert!(len < limit && age < 10);
                     prop_assert!(wait > Duration::ZERO && wait <= ms(10 - age));
-                    prop_assert!(wait <= ms(left), "waits past the tightest deadline");
+                    let can_be_met = deadlines.iter().find(|at| **at >= now + latency.expected(1));
+                    let met = can_be_met.is_some_and(|at| now + wait <= *at);
+                    prop_assert!(met, "waits past a deadline that can be met");
                 }
             }
         }

@@ -13,6 +13,10 @@ use super::batching::{BatchingRule, Decision, QueueView};
 use super::job::{JobId, Priority};
 use super::latency::LatencyTable;
 
+/// A gap between arrivals counts as at most so many mean ones: one long silence does not tell that jobs come
+/// rarely, and the first of a burst is followed by others.
+const LONG_GAP: f64 = 2.0;
+
 /// Of every so many jobs taken while validators or normal requests wait, one is a bulk job.
 const BULK_EVERY: usize = 20;
 
@@ -79,7 +83,8 @@ pub struct Former<J> {
     urgent: BTreeMap<Key, Entry<J>>,
     bulk: BTreeMap<Key, Entry<J>>,
     since_bulk: usize,
-    newest: Option<Instant>,
+    /// When the last job came, and how long it could wait.
+    newest: Option<(Instant, Duration)>,
     gap_s: Option<f64>,
 }
 
@@ -132,9 +137,12 @@ impl<J: Queued> Former<J> {
 
     /// A job comes.
     pub fn push(&mut self, job: J, passage: Passage, now: Instant) {
-        if let Some(newest) = self.newest.replace(now) {
+        let allowance = job.deadline().saturating_duration_since(now);
+        if let Some((newest, _)) = self.newest.replace((now, allowance)) {
             let gap = now.saturating_duration_since(newest).as_secs_f64().min(1.0);
-            self.gap_s = Some(self.gap_s.map_or(gap, |mean| mean + (gap - mean) / 8.0));
+            let mean = self.gap_s.unwrap_or(gap);
+            // Never so small that it could not grow again.
+            self.gap_s = Some(mean + (gap.min(LONG_GAP * mean + 1e-5) - mean) / 8.0);
         }
         let is_retry = passage == Passage::Retry;
         let key = (Reverse(is_retry), job.priority(), job.deadline(), job.id());
@@ -154,8 +162,9 @@ impl<J: Queued> Former<J> {
         self.drop_dead(now, dropped);
         match self.decide(limit, latency, now) {
             Some(Decision::Take(n)) => {
-                let soonest = self.soonest_end(limit, latency, now);
-                Formed::Batch(self.pop(n.min(limit), soonest))
+                // Who must be answered before its end has no use of a place in it, and another has.
+                let end = now + latency.expected(n.min(limit));
+                Formed::Batch(self.pop(n.min(limit), end))
             }
             Some(Decision::Wait(at_most)) => Formed::Wait(at_most),
             None => Formed::Empty,
@@ -197,30 +206,21 @@ impl<J: Queued> Former<J> {
         if entries().next()?.passage != Passage::Shared {
             return Some(Decision::Take(1));
         }
-        let deadlines = || entries().take(limit).map(|e| e.job.deadline());
-        let mut tightest = deadlines().min()?;
-        // A deadline that even a batch of one would miss makes nobody else late.
-        let least = now + latency.bound(1).unwrap_or_default();
-        if tightest < least {
-            tightest = deadlines().filter(|at| *at >= least).min().unwrap_or(tightest);
-        }
+        let shared = entries().filter(|entry| entry.passage == Passage::Shared);
+        let mut deadlines: Vec<Instant> = shared.map(|entry| entry.job.deadline()).collect();
+        deadlines.sort_unstable();
+        let (newest, allowance) = self.newest?;
         let view = QueueView {
             len: self.len(),
             oldest: entries().map(|e| e.entered).min()?,
-            newest: self.newest?,
-            tightest,
+            newest,
+            allowance,
+            deadlines: &deadlines,
             gap: self.gap_s.map(Duration::from_secs_f64),
             limit,
             latency,
         };
         Some(self.rule.decide(&view, now))
-    }
-
-    /// When more wait than fit into a batch, the end of the next one: who must be answered before has
-    /// no use of a place in it, and another has.
-    fn soonest_end(&self, limit: usize, latency: &LatencyTable, now: Instant) -> Instant {
-        let is_crowded = self.len() > limit;
-        now + latency.mean(limit).filter(|_| is_crowded).unwrap_or_default()
     }
 
     /// Takes up to `n` jobs in order of service, those first that can be answered in time; who travels

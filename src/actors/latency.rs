@@ -1,4 +1,9 @@
 //! How long a batch takes, learned while serving: one running mean per batch size. Pure.
+//!
+//! Two kinds of answer. [`mean`](LatencyTable::mean) and [`bound`](LatencyTable::bound) are for promises: what
+//! is not known scales. [`expected`](LatencyTable::expected) is for choosing a size, and hopeful: what is
+//! not known, or was not confirmed for long, is taken to cost no more than what is, so that it is tried.
+//! A size that is thought too dear is never chosen, and so it would never be known better.
 
 use std::time::Duration;
 
@@ -9,6 +14,10 @@ const ALPHA: f64 = 0.2;
 #[derive(Clone, Debug)]
 pub struct LatencyTable {
     sizes: Vec<Option<Estimate>>,
+    /// Batches that were observed.
+    batches: u64,
+    /// See [`LatencyTable::expected`]. By size; empty if nothing is known.
+    expected: Vec<Duration>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +25,13 @@ struct Estimate {
     mean_s: f64,
     deviation_s: f64,
     seen: u32,
+    /// How many batches, of any size, had been observed by then.
+    at: u64,
 }
+
+/// An estimate from one batch counts for twice so many others, one from two for twice as many again, and so
+/// on.
+const UNCONFIRMED: u64 = 8;
 
 /// So many batches of a size tell how long such a batch takes at most.
 const SETTLED: u32 = 8;
@@ -37,30 +52,68 @@ pub struct Crowd<'a> {
 impl LatencyTable {
     /// An empty table for batches of 1 to `max_batch`.
     pub fn new(max_batch: usize) -> Self {
-        Self { sizes: vec![None; max_batch.max(1)] }
+        Self { sizes: vec![None; max_batch.max(1)], batches: 0, expected: Vec::new() }
     }
 
     /// Learns that a batch of `size` took `took`.
     pub fn observe(&mut self, size: usize, took: Duration) {
         let Some(entry) = size.checked_sub(1).and_then(|i| self.sizes.get_mut(i)) else { return };
         let seconds = took.as_secs_f64();
+        self.batches += 1;
+        let first =
+            Estimate { mean_s: seconds, deviation_s: seconds / 4.0, seen: 1, at: self.batches };
         *entry = Some(match *entry {
-            None => Estimate { mean_s: seconds, deviation_s: seconds / 4.0, seen: 1 },
+            None => first,
+            // The first of a size may pay for what later ones do not: memory, the choice of kernels.
+            Some(old) if old.seen == 1 && seconds < old.mean_s => Estimate { seen: 2, ..first },
             Some(old) => {
                 let error = seconds - old.mean_s;
                 Estimate {
                     mean_s: old.mean_s + ALPHA * error,
                     deviation_s: old.deviation_s + ALPHA * (error.abs() - old.deviation_s),
                     seen: old.seen.saturating_add(1),
+                    at: self.batches,
                 }
             }
         });
+        self.expect();
     }
 
     /// The mean for a batch of `size`: learned, or drawn from the nearest sizes that are. `None`
     /// before anything was observed.
     pub fn mean(&self, size: usize) -> Option<Duration> {
         self.interpolate(size, |e| e.mean_s)
+    }
+
+    /// What a batch of `size` takes, where in doubt the less: drawn from the nearest sizes that are known
+    /// of late; beyond the largest of those, what that one takes; never more than a larger batch.
+    /// Zero before anything was observed.
+    pub fn expected(&self, size: usize) -> Duration {
+        let at = size.clamp(1, self.sizes.len()) - 1;
+        self.expected.get(at).copied().unwrap_or_default()
+    }
+
+    /// Works [`expected`](Self::expected) out again.
+    fn expect(&mut self) {
+        let fresh = |e: &Estimate| self.batches - e.at <= UNCONFIRMED << e.seen.min(32);
+        let known = self.sizes.iter().enumerate();
+        let known = known.filter_map(|(at, e)| Some((at, e.filter(fresh)?.mean_s)));
+        let mut seconds = Vec::with_capacity(self.sizes.len());
+        let mut before: Option<(usize, f64)> = None;
+        for (at, mean) in known {
+            let (from, least) = before.unwrap_or((0, mean));
+            let width = (at - from).max(1) as f64;
+            while seconds.len() <= at {
+                seconds.push(least + (mean - least) * (seconds.len() - from) as f64 / width);
+            }
+            before = Some((at, mean));
+        }
+        let Some((_, mean)) = before else { return self.expected.clear() };
+        seconds.resize(self.sizes.len(), mean);
+        for at in (1..seconds.len()).rev() {
+            seconds[at - 1] = f64::min(seconds[at - 1], seconds[at]);
+        }
+        self.expected = seconds.into_iter().map(|s| Duration::from_secs_f64(s.max(0.0))).collect();
     }
 
     /// What a batch of `size` will hardly exceed: the mean and three deviations.
@@ -79,6 +132,7 @@ impl LatencyTable {
         if let Some(entry) = size.checked_sub(1).and_then(|i| self.sizes.get_mut(i)) {
             *entry = None;
         }
+        self.expect();
     }
 
     /// How long a job that comes now will wait, and how long its batch will take, on average. `None`
@@ -144,6 +198,38 @@ mod tests {
         assert_eq!(table.mean(8), Some(ms(80)));
         table.observe(4, ms(30));
         assert_eq!(table.mean(3), Some(ms(25)));
+    }
+
+    #[test]
+    fn what_is_expected_is_hopeful() {
+        let mut table = LatencyTable::new(8);
+        assert_eq!(table.expected(4), ms(0));
+        table.observe(2, ms(20));
+        let all = |table: &LatencyTable| [1, 2, 3, 4, 8, 99].map(|n| table.expected(n).as_millis());
+        assert_eq!(all(&table), [20; 6], "a larger batch is worth a try");
+        table.observe(4, ms(40));
+        assert_eq!(all(&table), [20, 20, 30, 40, 40, 40]);
+        table.observe(1, ms(90));
+        assert_eq!(all(&table), [20, 20, 30, 40, 40, 40], "a smaller batch takes no longer");
+    }
+
+    #[test]
+    fn what_was_dear_once_is_tried_again_and_what_is_dear_is_believed_longer_each_time() {
+        let mut table = LatencyTable::new(8);
+        let mut tries = Vec::new();
+        for batch in 0..1_000 {
+            let worth_a_try = table.expected(8) <= ms(10);
+            if worth_a_try {
+                tries.push(batch);
+            }
+            table.observe(if worth_a_try { 8 } else { 1 }, ms(if worth_a_try { 100 } else { 10 }));
+        }
+        let pauses: Vec<_> = tries.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(pauses.windows(2).all(|pair| pair[1] > pair[0]), "{pauses:?}");
+        assert!((4..8).contains(&tries.len()), "{tries:?}");
+        table.observe(4, ms(200));
+        table.observe(4, ms(20));
+        assert_eq!(table.mean(4), Some(ms(20)), "the first pays for what the second does not");
     }
 
     #[test]
