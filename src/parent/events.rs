@@ -104,19 +104,19 @@ impl Ears {
         }
     }
 
+    /// Asks only once the system says that some child has ended: by then the notes that this one has
+    /// sent are here, and none is taken for its successor's.
     fn poll_ended(
         &mut self,
         child: &mut Child,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<Event>> {
-        loop {
+        while self.ended.poll_recv(context).is_ready() {
             if let Some(status) = child.try_wait()? {
                 return Poll::Ready(Ok(Event::Ended(end(status))));
             }
-            if self.ended.poll_recv(context).is_pending() {
-                return Poll::Pending;
-            }
         }
+        Poll::Pending
     }
 }
 

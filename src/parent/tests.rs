@@ -39,12 +39,14 @@ fn a_child_that_says_it_is_ready_is_heard() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut ears = Ears::open().unwrap();
-        let mut child = nest("read line", Sockets::default()).spawn(0, &ears.address).unwrap();
+        let mut child = nest("exec sleep 600", Sockets::default()).spawn(0, &ears.address).unwrap();
         let notifier = Notifier::at(&ears.address).unwrap();
         notifier.send("STATUS=loading");
         notifier.ready();
         assert_eq!(ears.listen(&mut child).await.unwrap(), Event::Ready);
+        notifier.ready();
         child.kill().unwrap();
+        assert_eq!(ears.listen(&mut child).await.unwrap(), Event::Ready, "said before it died");
         assert_eq!(ears.listen(&mut child).await.unwrap(), Event::Ended(End::Signal(9)));
         assert_eq!(ears.rest(Duration::ZERO).await.unwrap(), Event::Rested);
     });
