@@ -4,8 +4,6 @@
 //! itself: what comes while one is computed makes the next one larger, so a rule that never waits reaches full
 //! batches when they are needed. Waiting pays only in two cases, and the default rule waits in no others.
 
-#[cfg(test)]
-mod frontier_tests;
 mod rules;
 mod size;
 
@@ -178,6 +176,9 @@ fn likely(latency: &LatencyTable, n: usize) -> Duration {
 pub fn rule(spec: &BatchingSpec) -> Option<Box<dyn BatchingRule>> {
     Rules::default().build(spec)
 }
+
+#[cfg(test)]
+mod frontier_tests;
 
 #[cfg(test)]
 mod tests {
