@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench batching` prints tables for batches of at most 8. `-- --write DIR` takes minutes: it
 //! adds batches of 32 and writes every figure as CSV, and plots.
-//! What is simulated and what came of it: docs/performance-batching.md.
+//! What is simulated and what came of it: docs/performance.md.
 
 #![allow(
     clippy::unwrap_used,
