@@ -71,7 +71,7 @@ fn the_keys_that_are_declared_are_the_settings() {
     let error = Registry::default().get("onnx").unwrap()(&context).err().unwrap().to_string();
     let (_, expected) = error.split_once("expected one of ").unwrap();
     let fields: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
-    assert_eq!(fields, super::KEYS);
+    assert_eq!(fields, crate::backends::onnx::KEYS);
 }
 
 #[test]
