@@ -6,13 +6,40 @@ use toml::Value;
 use super::shape::{Fit, Shape};
 use super::*;
 
+/// What the backend of that name has, each of which the manual documents.
+const ONNX: [&str; 19] = [
+    "model",
+    "graph",
+    "head",
+    "input",
+    "output",
+    "layout",
+    "size",
+    "resample",
+    "rescale_factor",
+    "mean",
+    "std",
+    "activation",
+    "class",
+    "prefix_tokens",
+    "threads",
+    "share_weights",
+    "arena",
+    "providers",
+    "gpu",
+];
+
 fn names() -> Names {
     let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     Names {
-        backends: own(&["classifier", "scripted", "tta"]),
-        backend_keys: [("classifier", &["model"][..]), ("tta", &["backend", "flip", "scales"])]
-            .map(|(name, keys)| (name.to_owned(), own(keys)))
-            .into(),
+        backends: own(&["classifier", "onnx", "scripted", "tta"]),
+        backend_keys: [
+            ("classifier", &["model", "runtime"][..]),
+            ("onnx", &ONNX),
+            ("tta", &["backend", "flip", "scales"]),
+        ]
+        .map(|(name, keys)| (name.to_owned(), own(keys)))
+        .into(),
         wrappers: own(&["tta"]),
         policies: own(&["cascade", "committee"]),
         rules: own(&["adaptive", "immediate", "window"]),
@@ -119,6 +146,11 @@ fn the_manual_documents_every_key_and_no_other() {
     for key in of_stage(manual::DOCUMENTED_STAGE) {
         let comment = entries.get(&key).unwrap_or_else(|| panic!("{key} is not in default.toml"));
         assert!(comment.len() > 10, "{key} has no comment");
+    }
+    for name in ONNX {
+        let key = Key::from(["stages", manual::DOCUMENTED_STAGE, "onnx", name]);
+        let below = |entry: &&Key| entry.is_within(&key);
+        assert!(entries.keys().any(|entry| below(&entry)), "{key} is not in default.toml");
     }
     let registered = Shape::of_config(&names());
     for key in entries.keys() {

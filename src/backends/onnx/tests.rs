@@ -441,6 +441,16 @@ fn settings_that_contradict_themselves_are_refused_before_anything_is_read() {
 }
 
 #[test]
+fn the_keys_that_are_declared_are_the_settings() {
+    let settings = "model = \"x\"\ntypo = 1".parse().unwrap();
+    let context = BackendContext { settings, ..BackendContext::default() };
+    let error = Registry::default().get("onnx").unwrap()(&context).err().unwrap().to_string();
+    let (_, expected) = error.split_once("expected one of ").unwrap();
+    let fields: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
+    assert_eq!(fields, super::KEYS);
+}
+
+#[test]
 fn a_graph_that_does_not_say_how_it_wants_its_pictures_must_be_told() {
     let Some(library) = testing::library() else { return };
     let dir = tempfile::tempdir().unwrap();

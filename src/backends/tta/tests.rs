@@ -142,7 +142,7 @@ fn wrong_settings_are_named() {
     };
     assert!(error("flip = true").contains("backend"));
     assert!(error("backend = \"tta\"").contains("another backend"));
-    assert!(error("backend = \"nobody\"").contains("known are classifier, scripted"));
+    assert!(error("backend = \"nobody\"").contains("known are classifier, onnx, scripted"));
     assert!(error("backend = \"scripted\"\nscales = [0.1]").contains("0.25 to 4"));
     assert!(error("backend = \"scripted\"\nscales = [nan]").contains("0.25 to 4"));
     assert!(error("backend = \"scripted\"\nflop = true").contains("flop"));
