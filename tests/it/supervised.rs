@@ -163,6 +163,7 @@ fn connections_wait_while_there_is_no_server() {
     // Stopped, the child accepts nobody; killed, it never will.
     let child = program.child.unwrap();
     kill_process(child, Signal::STOP).unwrap();
+    until("every thread of it has stopped", || threads(child).iter().all(|state| *state == 'T'));
     let waiting: Vec<_> =
         (0..20).map(|_| std::net::TcpStream::connect(&program.address).unwrap()).collect();
     kill_process(child, Signal::KILL).unwrap();
@@ -234,6 +235,16 @@ fn is_running(pid: Pid) -> bool {
     let status = fs_err::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
     let state = status.ok().and_then(|text| Some(text.rsplit(')').next()?.trim().to_owned()));
     state.is_some_and(|state| !state.starts_with('Z'))
+}
+
+/// What each thread of a process does, as the kernel names it.
+fn threads(pid: Pid) -> Vec<char> {
+    let tasks = fs_err::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).unwrap();
+    let state = |task: std::io::Result<fs_err::DirEntry>| {
+        let text = fs_err::read_to_string(task.ok()?.path().join("stat")).ok()?;
+        text.rsplit(')').next()?.trim().chars().next()
+    };
+    tasks.filter_map(state).collect()
 }
 
 #[test]

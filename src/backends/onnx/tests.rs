@@ -284,7 +284,11 @@ fn channels_may_come_last_and_classes_be_many() {
     ] {
         let settings = format!("{settings}\nlayout = \"nhwc\"\n{more}");
         let mut onnx = build("onnx", &context(&library, &settings)).unwrap();
-        assert_close(&scores(&onnx.infer(std::slice::from_ref(&input)).unwrap()), &[expected], more);
+        assert_close(
+            &scores(&onnx.infer(std::slice::from_ref(&input)).unwrap()),
+            &[expected],
+            more,
+        );
     }
 }
 
