@@ -142,7 +142,11 @@ fn open(path: &Path) -> Result<Library, String> {
 
 fn explain(error: &LoadDynamicError) -> String {
     match error {
-        LoadDynamicError::Dlopen { error, .. } => format!("it cannot be loaded: {error}"),
+        LoadDynamicError::Dlopen { error, .. } => {
+            let cause =
+                std::error::Error::source(error).map_or(error.to_string(), ToString::to_string);
+            format!("it cannot be loaded: {cause}")
+        }
         LoadDynamicError::MissingApi { .. } => "it is a library, but not ONNX Runtime".into(),
         LoadDynamicError::InvalidVersionString => "it does not tell its version".into(),
         LoadDynamicError::BadVersion { version_str, .. } => {

@@ -50,8 +50,7 @@ pub struct SessionSpec {
     pub stream: Option<Stream>,
     /// What sessions of the same graph have in common.
     pub sharing: Sharing,
-    /// Whether memory between batches is kept in an arena: a little faster, and it keeps what the
-    /// largest batch took.
+    /// Whether memory between batches is kept in an arena, which keeps what the largest batch took.
     pub arena: bool,
 }
 
@@ -64,7 +63,7 @@ pub enum Sharing {
     /// The weights, both as they are in the file and rearranged: twice one session's memory, and
     /// little more for every further one.
     Packed,
-    /// The weights as they are in the file: the memory of one session, and slower by a tenth.
+    /// The weights as they are in the file: the memory of one session, and slower by 7 to 10 %.
     Plain,
 }
 
