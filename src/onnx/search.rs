@@ -132,7 +132,7 @@ mod tests {
 
     fn here() -> Surroundings {
         Surroundings {
-            working: "/work".into(),
+            working: "/srv".into(),
             program: Some("/opt/bin".into()),
             home: Some("/home/u".into()),
             path: vec!["/venv/bin".into(), "/usr/bin".into(), "/nothing".into()],
@@ -154,17 +154,17 @@ mod tests {
         "/venv/lib/python3.11/site-packages/onnxruntime/capi/libonnxruntime.so.1.31.1",
         "/venv/lib/python3.11/site-packages/onnxruntime/capi/libonnxruntime_providers_shared.so",
         "/opt/bin/vendor/onnxruntime/libonnxruntime.so",
-        "/work/vendor/onnxruntime/libonnxruntime.so.1.9.0",
-        "/work/vendor/onnxruntime/libonnxruntime.so.1.31.0",
+        "/srv/vendor/onnxruntime/libonnxruntime.so.1.9.0",
+        "/srv/vendor/onnxruntime/libonnxruntime.so.1.31.0",
     ];
 
     #[test]
     fn the_order_is_variable_vendor_python_system() {
         let surroundings = Surroundings { variable: Some("lib/x.so".into()), ..here() };
         let expected = [
-            "/work/lib/x.so",
-            "/work/vendor/onnxruntime/libonnxruntime.so.1.31.0",
-            "/work/vendor/onnxruntime/libonnxruntime.so.1.9.0",
+            "/srv/lib/x.so",
+            "/srv/vendor/onnxruntime/libonnxruntime.so.1.31.0",
+            "/srv/vendor/onnxruntime/libonnxruntime.so.1.9.0",
             "/opt/bin/vendor/onnxruntime/libonnxruntime.so",
             "/venv/lib/python3.11/site-packages/onnxruntime/capi/libonnxruntime.so.1.31.1",
             "/usr/lib/python3/dist-packages/onnxruntime/capi/libonnxruntime.so.1.30.0",
@@ -187,9 +187,9 @@ mod tests {
     fn a_virtual_environment_comes_before_the_path_and_nothing_comes_twice() {
         let virtual_env = Some("/venv".into());
         let surroundings =
-            Surroundings { virtual_env, program: Some("/work".into()), system: vec![], ..here() };
+            Surroundings { virtual_env, program: Some("/srv".into()), system: vec![], ..here() };
         let files = [
-            "/work/vendor/onnxruntime/libonnxruntime.so",
+            "/srv/vendor/onnxruntime/libonnxruntime.so",
             "/venv/bin/python3",
             "/venv/lib/python3.9/site-packages/onnxruntime/capi/libonnxruntime.so.1.2.3",
             "/home/u/.local/lib/python3.12/site-packages/onnxruntime/capi/libonnxruntime.so.2.0.0",

@@ -114,3 +114,14 @@ pub(crate) fn model(
     };
     model.encode_to_vec()
 }
+
+/// The models that are compiled in, and every fixture.
+pub(crate) fn models() -> Vec<String> {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models");
+    let mut models = vec!["embedded:screen".to_owned(), "embedded:confirm".to_owned()];
+    for entry in fs_err::read_dir(fixtures).unwrap() {
+        models.push(entry.unwrap().path().display().to_string());
+    }
+    assert!(models.len() >= 9, "{models:?}");
+    models
+}

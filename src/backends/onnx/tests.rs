@@ -14,7 +14,7 @@ use crate::image::Image;
 use crate::models::ModelFiles;
 use crate::onnx::graph::proto::{Attribute, FLOAT, FLOAT16, INT64, Node, Tensor as Constant};
 use crate::onnx::graph::{self, Dtype};
-use crate::onnx::testing::{self, floats, integers, node, port};
+use crate::onnx::testing::{self, floats, integers, models, node, port};
 use crate::onnx::{Library, LibrarySpec};
 use crate::prediction::Prediction;
 use crate::video::{Clip, ClipLimits};
@@ -52,17 +52,6 @@ fn build(name: &str, context: &BackendContext) -> anyhow::Result<Box<dyn Backend
     let mut backend = Registry::default().get(name).unwrap()(context)?;
     backend.warm_up().map_err(anyhow::Error::from)?;
     Ok(backend)
-}
-
-/// The models that are compiled in, and every fixture.
-fn models() -> Vec<String> {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models");
-    let mut models = vec!["embedded:screen".to_owned(), "embedded:confirm".to_owned()];
-    for entry in fs_err::read_dir(fixtures).unwrap() {
-        models.push(entry.unwrap().path().display().to_string());
-    }
-    assert!(models.len() >= 9, "{models:?}");
-    models
 }
 
 /// What `roadcrew export` writes.

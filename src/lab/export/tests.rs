@@ -11,17 +11,7 @@ use super::*;
 use crate::calibration::Calibration;
 use crate::lab::files::partial;
 use crate::onnx::graph::proto;
-
-/// The models that are compiled in, and every fixture.
-fn models() -> Vec<String> {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models");
-    let mut models = vec!["embedded:screen".to_owned(), "embedded:confirm".to_owned()];
-    for entry in fs_err::read_dir(fixtures).unwrap() {
-        models.push(entry.unwrap().path().display().to_string());
-    }
-    assert!(models.len() >= 9, "{models:?}");
-    models
-}
+use crate::onnx::testing::models;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models").join(name)
